@@ -1,0 +1,232 @@
+"""The masked transformer of VampNet: tokens with holes in, logits for every hole out.
+
+Source: Garcia et al., "VampNet: Music Generation via Masked Acoustic Token Modeling",
+arXiv 2307.04686, section 3; T5's relative position bias (arXiv 1910.10683, section 2.1);
+GEGLU (arXiv 2002.05202). One class serves both stages: the coarse model predicts all of its
+codebooks, the coarse-to-fine model hears ``n_conditioning_codebooks`` and predicts the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+N_BUCKETS = 32  # relative positions share this many learned values a head
+EXACT_DISTANCE = 8  # frames up to which each distance has a bucket of its own
+MAX_DISTANCE = 128  # frames beyond which all distances share the last bucket
+
+
+@dataclass(frozen=True)
+class VampNetConfig:
+    """Sizes of a :class:`VampNet`; the defaults are the published coarse model's.
+
+    ``embedding_kernel`` (frames, odd) and ``tied_head_scale`` are 1 and 0 in the original. A wider
+    kernel lets the input see its neighbours before the first layer; a tied head adds, scaled, the
+    cosine between each codebook vector and a projection of the output, so near codes share odds.
+    """
+
+    n_codebooks: int = 4
+    n_conditioning_codebooks: int = 0
+    n_layers: int = 20
+    n_heads: int = 20
+    embedding_dim: int = 1280
+    vocab_size: int = 1024
+    latent_dim: int = 8
+    dropout: float = 0.1
+    embedding_kernel: int = 1
+    tied_head_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.n_conditioning_codebooks < self.n_codebooks:
+            raise ValueError(
+                f"n_conditioning_codebooks is {self.n_conditioning_codebooks}; "
+                f"it must lie in 0..{self.n_codebooks - 1}, below n_codebooks"
+            )
+        if self.embedding_dim % self.n_heads:
+            raise ValueError(
+                f"embedding_dim {self.embedding_dim} is not a multiple of n_heads {self.n_heads}"
+            )
+        if self.embedding_kernel % 2 == 0:
+            raise ValueError(f"embedding_kernel is {self.embedding_kernel}; it must be odd")
+
+    @property
+    def n_predicted_codebooks(self) -> int:
+        """How many codebooks the model gives logits for."""
+        return self.n_codebooks - self.n_conditioning_codebooks
+
+
+def relative_bucket(distance: Tensor) -> Tensor:
+    """Bucket of each relative position.
+
+    distance: int64, any shape, key frame - query frame. Returns int64 in 0..31, same shape: exact
+    up to 7 frames either way, logarithmic to 128, the upper half for keys that come later.
+    """
+    half = N_BUCKETS // 2
+    n = distance.abs()
+    ratio = torch.log(n.clamp(min=1).float() / EXACT_DISTANCE) / math.log(
+        MAX_DISTANCE / EXACT_DISTANCE
+    )
+    far = EXACT_DISTANCE + (ratio * (half - EXACT_DISTANCE)).long()
+    bucket = torch.where(n < EXACT_DISTANCE, n, far.clamp(max=half - 1))
+    return bucket + half * (distance > 0)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm over the last dimension, computed in float32 (arXiv 1910.07467)."""
+
+    def __init__(self, dim: int, eps: float = 1e-6):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.float()
+        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)
+        return self.weight * y.to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Bidirectional multi-head attention with an additive position bias, no linear biases."""
+
+    def __init__(self, config: VampNetConfig):
+        super().__init__()
+        dim = config.embedding_dim
+        self.n_heads = config.n_heads
+        self.dropout = config.dropout
+        self.query = nn.Linear(dim, dim, bias=False)
+        self.key = nn.Linear(dim, dim, bias=False)
+        self.value = nn.Linear(dim, dim, bias=False)
+        self.output = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x: (B, T, D), bias: (1, heads, T, T) added to the scaled scores. Returns (B, T, D)."""
+        batch, frames, dim = x.shape
+        q, k, v = (
+            linear(x).view(batch, frames, self.n_heads, -1).transpose(1, 2)
+            for linear in (self.query, self.key, self.value)
+        )
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        return self.output(y.transpose(1, 2).reshape(batch, frames, dim))
+
+
+class FeedForward(nn.Module):
+    """GEGLU: one half of the widened signal gates the other (tanh-approximated GELU)."""
+
+    def __init__(self, config: VampNetConfig):
+        super().__init__()
+        dim = config.embedding_dim
+        self.up = nn.Linear(dim, 4 * dim, bias=False)
+        self.down = nn.Linear(2 * dim, dim, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        signal, gate = self.up(x).chunk(2, dim=-1)
+        return self.down(self.dropout(signal * F.gelu(gate, approximate="tanh")))
+
+
+class Layer(nn.Module):
+    """One transformer layer: attention, then feed-forward, each on a normed residual branch."""
+
+    def __init__(self, config: VampNetConfig):
+        super().__init__()
+        self.norm_1 = RMSNorm(config.embedding_dim)
+        self.attention = Attention(config)
+        self.norm_2 = RMSNorm(config.embedding_dim)
+        self.feed_forward = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention(self.norm_1(x), bias))
+        return x + self.dropout(self.feed_forward(self.norm_2(x)))
+
+
+class VampNet(nn.Module):
+    """Masked acoustic token model (paper, section 3.2).
+
+    ``codebooks`` (N, V, latent_dim) holds the codec's codebook vectors, copied in when a model is
+    made or loaded, so that no call needs the codec. The mask token's id is ``vocab_size``.
+    The classifier's rows are codebook-major: row ``p * V + v`` scores code v of codebook p.
+    """
+
+    codebooks: Tensor
+
+    def __init__(self, config: VampNetConfig):
+        super().__init__()
+        c = self.config = config
+        width = c.n_codebooks * c.latent_dim
+        rows = c.n_predicted_codebooks * c.vocab_size
+        self.register_buffer("codebooks", torch.zeros(c.n_codebooks, c.vocab_size, c.latent_dim))
+        self.mask_rows = nn.Parameter(torch.randn(c.n_codebooks, c.latent_dim))
+        self.embedding = nn.Conv1d(
+            width, c.embedding_dim, c.embedding_kernel, padding=c.embedding_kernel // 2
+        )
+        self.relative_bias = nn.Embedding(N_BUCKETS, c.n_heads)
+        self.layers = nn.ModuleList(Layer(c) for _ in range(c.n_layers))
+        self.norm = RMSNorm(c.embedding_dim)
+        self.classifier = nn.Linear(c.embedding_dim, rows)
+        self.tied: nn.Linear | None = None
+        if c.tied_head_scale:
+            latent = c.n_predicted_codebooks * c.latent_dim
+            self.tied = nn.Linear(c.embedding_dim, latent, bias=False)
+
+    @property
+    def mask_token(self) -> int:
+        """The id that stands for an unknown token."""
+        return self.config.vocab_size
+
+    def latents(self, codes: Tensor) -> Tensor:
+        """Codebook vectors of the tokens, the MASK row for unknown ones.
+
+        codes: int64 (B, N, T), each in 0..vocab_size. Returns float (B, N * latent_dim, T),
+        codebook-major.
+        """
+        c = self.config
+        if codes.dim() != 3 or codes.shape[1] != c.n_codebooks:
+            raise ValueError(
+                f"codes have shape {tuple(codes.shape)}; allowed is (batch, {c.n_codebooks}, frames)"
+            )
+        table = torch.cat([self.codebooks, self.mask_rows[:, None]], dim=1).flatten(0, 1)
+        first = torch.arange(c.n_codebooks, device=codes.device)[:, None] * (c.vocab_size + 1)
+        rows = F.embedding(codes + first, table)
+        return rows.permute(0, 1, 3, 2).flatten(1, 2)
+
+    def position_bias(self, n_frames: int) -> Tensor:
+        """Additive attention bias (1, heads, T, T): one row of values, slid along the queries."""
+        device = self.relative_bias.weight.device
+        distance = torch.arange(1 - n_frames, n_frames, device=device)
+        values = self.relative_bias(relative_bucket(distance))
+        rows = values.unfold(0, n_frames, 1).flip(0)
+        return rows.permute(1, 0, 2)[None].contiguous()
+
+    def hidden(self, codes: Tensor) -> Tensor:
+        """What the classifier sees: int64 (B, N, T) in, float (B, T, D) out."""
+        x = self.embedding(self.latents(codes)).transpose(1, 2)
+        bias = self.position_bias(codes.shape[-1]).to(x.dtype)
+        for layer in self.layers:
+            x = layer(x, bias)
+        return self.norm(x)
+
+    def classify(self, hidden: Tensor) -> Tensor:
+        """Scores of every code: float (..., D) in, float (..., P, V) out."""
+        c = self.config
+        shape = (*hidden.shape[:-1], c.n_predicted_codebooks, -1)
+        logits = self.classifier(hidden).view(shape)
+        if self.tied is None:
+            return logits
+        rows = F.normalize(self.codebooks[c.n_conditioning_codebooks :], dim=-1)
+        direction = F.normalize(self.tied(hidden).view(shape), dim=-1)
+        cosine = torch.einsum("...pl,pvl->...pv", direction, rows.to(direction.dtype))
+        return logits + c.tied_head_scale * cosine
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Logits of the predicted codebooks.
+
+        codes: int64 (B, N, T), ``mask_token`` where unknown. Returns float (B, P, T, V) with
+        P = n_codebooks - n_conditioning_codebooks. Raises ValueError for another codebook count.
+        """
+        return self.classify(self.hidden(codes)).transpose(1, 2)

@@ -1,0 +1,235 @@
+"""Iterative parallel decoding: from tokens with holes to tokens without, in a few passes.
+
+Source: MaskGIT (arXiv 2202.04200, section 3.2) as VampNet uses it (arXiv 2307.04686, section 3.3).
+Each pass samples every hole, keeps what the model is surest of and opens the rest again; the
+number left open follows a quarter cosine. Confidence is log p plus Gumbel noise that is annealed
+to nothing at the last pass, so early choices wander and late ones are strict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+MAX_STEPS = 1000
+
+
+class MaskedModel(Protocol):
+    """What :func:`generate` needs of a model: see ``vampnet.model.VampNet``."""
+
+    @property
+    def mask_token(self) -> int: ...
+
+    def __call__(self, codes: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the holes are filled.
+
+    steps, fine_steps: passes of the coarse and of the coarse-to-fine model.
+    temperature: of the token distribution; 0 takes the likeliest token.
+    mask_temperature: scale of the annealed Gumbel noise in the confidence; larger = more random
+    order. typical_mass: probability mass kept by typical filtering (0 = off), of which at least
+    ``typical_min_tokens`` tokens stay. top_p: nucleus mass (0 = off). sample_cutoff: share of the
+    passes that sample; later ones take the likeliest token.
+    """
+
+    steps: int = 24
+    fine_steps: int = 2
+    temperature: float = 1.0
+    mask_temperature: float = 10.5
+    typical_mass: float = 0.0
+    typical_min_tokens: int = 64
+    top_p: float = 0.0
+    sample_cutoff: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check("steps", self.steps, 1, MAX_STEPS)
+        _check("fine_steps", self.fine_steps, 1, MAX_STEPS)
+        _check("temperature", self.temperature, 0.0, 100.0)
+        _check("mask_temperature", self.mask_temperature, 0.0, 1000.0)
+        _check("typical_mass", self.typical_mass, 0.0, 1.0)
+        _check("typical_min_tokens", self.typical_min_tokens, 1, 1_000_000)
+        _check("top_p", self.top_p, 0.0, 1.0)
+        _check("sample_cutoff", self.sample_cutoff, 0.0, 1.0)
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}; allowed is {low} to {high}")
+    if isinstance(low, int) and int(value) != value:
+        raise ValueError(f"{name} is {value}; a whole number is needed")
+
+
+def schedule(progress: float) -> float:
+    """Share of the holes still open at ``progress`` (0..1): the quarter cosine of MaskGIT."""
+    return min(1.0, max(1e-10, math.cos(progress * math.pi / 2)))
+
+
+def n_open_after(step: int, steps: int, n_start: Tensor, n_now: Tensor) -> Tensor:
+    """Holes each item keeps open after pass ``step`` (0-based) of ``steps``.
+
+    n_start, n_now: int64 (B,), holes of the item at the start and before this pass. Every pass but
+    the last closes at least one hole and leaves at least one. Each item counts its own.
+    """
+    if step + 1 >= steps:
+        return torch.zeros_like(n_now)
+    # float64 keeps floor() on the side where the exact product lies
+    wanted = (schedule((step + 1) / steps) * n_start.double()).floor().long()
+    return torch.minimum(wanted, n_now - 1).clamp(min=1).minimum(n_now)
+
+
+def top_p_filter(logits: Tensor, top_p: float) -> Tensor:
+    """-inf outside the smallest set of tokens whose probability exceeds ``top_p`` (1904.09751).
+
+    logits: float (..., V). The first token over the threshold stays, so one always does.
+    """
+    ordered, order = logits.softmax(-1).sort(dim=-1, descending=True)
+    before = ordered.cumsum(-1) - ordered
+    drop = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before > top_p)
+    return logits.masked_fill(drop, -math.inf)
+
+
+def typical_filter(logits: Tensor, mass: float, min_tokens: int) -> Tensor:
+    """-inf outside the locally typical set (Meister et al., arXiv 2202.00666).
+
+    Tokens are taken in the order of |surprise - entropy| until ``mass`` is reached, at least
+    ``min_tokens`` of them. logits: float (..., V).
+    """
+    log_p = logits.log_softmax(-1)
+    p = log_p.exp()
+    entropy = -(p * log_p).nansum(-1, keepdim=True)
+    order = (-log_p - entropy).abs().argsort(dim=-1, stable=True)
+    total = p.gather(-1, order).cumsum(-1)
+    kept = (total < mass).sum(-1, keepdim=True) + 1
+    rank = torch.arange(logits.shape[-1], device=logits.device)
+    drop_ordered = (rank >= kept.clamp(min=min_tokens)).expand_as(order)
+    drop = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, drop_ordered)
+    return logits.masked_fill(drop, -math.inf)
+
+
+def choose(logits: Tensor, uniform: Tensor, sampling: Sampling, greedy: bool) -> tuple[Tensor, Tensor]:
+    """One token a row, and its log probability.
+
+    logits: float (M, V); uniform: float (M,) in [0, 1), the only randomness (inverse transform).
+    Returns int64 (M,) and float (M,).
+    """
+    if sampling.top_p:
+        logits = top_p_filter(logits, sampling.top_p)
+    if sampling.typical_mass:
+        logits = typical_filter(logits, sampling.typical_mass, sampling.typical_min_tokens)
+    log_p = (logits / sampling.temperature if sampling.temperature else logits).log_softmax(-1)
+    if greedy or not sampling.temperature:
+        best = log_p.max(-1)
+        return best.indices, best.values
+    total = log_p.exp().cumsum(-1)
+    target = uniform[:, None].to(total.dtype) * total[:, -1:]
+    token = torch.searchsorted(total, target, right=True).clamp(max=logits.shape[-1] - 1)
+    picked = log_p.gather(-1, token)
+    # rounding in the running sum may land on a token that a filter took out: take the best then
+    best = log_p.max(-1, keepdim=True)
+    lost = picked == -math.inf
+    token = torch.where(lost, best.indices, token)
+    return token[:, 0], torch.where(lost, best.values, picked)[:, 0]
+
+
+def reopen(confidence: Tensor, n_open: Tensor) -> Tensor:
+    """The ``n_open`` least sure positions of each item.
+
+    confidence: float (B, M), +inf where a token is fixed; n_open: int64 (B,). Returns bool (B, M).
+    """
+    ordered = confidence.sort(dim=-1).values
+    last = n_open.clamp(max=confidence.shape[-1] - 1)[:, None]
+    return confidence < ordered.gather(-1, last)
+
+
+def _noise(rng: Sequence[torch.Generator], shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Uniform noise (2, B, ...): one draw a generator, shared by the items of its group."""
+    draws = [torch.rand((2, *shape[1:]), generator=g, device=g.device) for g in rng]
+    share = shape[0] // len(rng)
+    return torch.stack(draws, dim=1).to(like.device).repeat_interleave(share, dim=1)
+
+
+@torch.inference_mode()
+def generate(
+    model: MaskedModel,
+    codes: Tensor,
+    mask: Tensor,
+    sampling: Sampling,
+    rng: Sequence[torch.Generator],
+    on_step: Callable[[int, int], None] | None = None,
+    steps: int | None = None,
+) -> Tensor:
+    """Fill the holes of ``codes`` (paper, section 3.3).
+
+    codes: int64 (B, N, T); mask: bool (B, N, T), True = generate. Codebooks that the model is only
+    conditioned on are never touched. ``rng``: the batch's items fall into ``len(rng)`` equal
+    consecutive groups and items of a group share their noise (the channels of a take).
+    ``on_step(done, total)`` is called before the first pass and after each; what it raises ends
+    the call. ``steps`` overrides ``sampling.steps``. Returns int64 (B, N, T), equal to ``codes``
+    wherever ``mask`` is False. Raises ValueError for shapes that do not fit, RuntimeError when the
+    model's logits are not finite.
+    """
+    steps = sampling.steps if steps is None else steps
+    if codes.shape != mask.shape or codes.shape[0] % max(1, len(rng)):
+        raise ValueError(
+            f"codes {tuple(codes.shape)}, mask {tuple(mask.shape)} and {len(rng)} generators "
+            "do not fit: codes and mask need one shape, the batch a multiple of the generators"
+        )
+    done = on_step or (lambda done, total: None)
+    done(0, steps)
+    hole, start = mask.clone(), None
+    for step in range(steps):
+        if start is not None and not hole.any():
+            done(step + 1, steps)
+            continue
+        logits = model(codes.masked_fill(hole, model.mask_token))
+        if start is None:
+            hole[:, : codes.shape[1] - logits.shape[1]] = False
+            start = hole.flatten(1).sum(-1)
+        codes, hole = _pass(logits, codes, hole, sampling, rng, step, steps, start)
+        done(step + 1, steps)
+    return codes
+
+
+def _pass(
+    logits: Tensor,
+    codes: Tensor,
+    hole: Tensor,
+    sampling: Sampling,
+    rng: Sequence[torch.Generator],
+    step: int,
+    steps: int,
+    start: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """One pass: sample every hole, keep the surest, open the rest. Returns codes and holes."""
+    batch, predicted, frames, _ = logits.shape
+    first = codes.shape[1] - predicted
+    open_ = hole[:, first:]
+    uniform, order_noise = _noise(rng, (batch, predicted, frames), logits)
+    rows = logits[open_].float()
+    if not torch.isfinite(rows).all():
+        raise RuntimeError(
+            "the model gave values that are not finite numbers; its weights are damaged or its "
+            "number format is too narrow (try float32)"
+        )
+    greedy = step / steps >= sampling.sample_cutoff
+    token, log_p = choose(rows, uniform[open_], sampling, greedy)
+    codes = codes.clone()
+    codes[:, first:][open_] = token
+    noise_scale = sampling.mask_temperature * (1 - (step + 1) / steps)
+    tiny = torch.finfo(torch.float32).tiny
+    gumbel = -torch.log(-torch.log(order_noise[open_].clamp(min=tiny)).clamp(min=tiny))
+    confidence = torch.full(open_.shape, math.inf, device=logits.device)
+    confidence[open_] = log_p + noise_scale * gumbel
+    n_open = n_open_after(step, steps, start, hole.flatten(1).sum(-1))
+    again = reopen(confidence.flatten(1), n_open).view_as(open_)
+    hole = hole.clone()
+    hole[:, first:] = again
+    return codes, hole
