@@ -1,0 +1,1 @@
+"""The endpoint for the DAW: HARP's protocol, the region in place, the page in the browser."""
