@@ -1,0 +1,133 @@
+"""The one interface of all codecs: waveform <-> codes, in windows when the audio is long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Window(NamedTuple):
+    """One stretch of frames that is computed at once, and the part of it that is kept."""
+
+    start: int  # first frame read
+    stop: int  # one past the last frame read
+    keep_from: int  # first frame kept; start <= keep_from
+    keep_to: int  # one past the last frame kept; keep_to <= stop
+
+
+class Codec(nn.Module):
+    """Waveform <-> residual codes. Families subclass it and fill the attributes and three hooks.
+
+    A frame is `hop_length` samples. Long audio is computed window by window; a family says how many
+    frames on each side an output frame can depend on, and with that context the windows' results
+    are those of one pass over everything, so there is no seam and memory does not grow with length.
+    """
+
+    family: str = ""  # the name under which checkpoints know the family
+    sample_rate: int  # Hz
+    hop_length: int  # samples per frame
+    n_codebooks: int  # N
+    vocab_size: int  # V, entries of each codebook
+    encode_context: int = 0  # frames of context that a frame's codes depend on, each side
+    decode_context: int = 0  # frames of context that a frame's samples depend on, each side
+    max_window: int = 640  # frames computed at once (all items together), context included
+    window_multiple: int = 1  # windows start at multiples of this many frames
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Remember the arguments the family was built from: a checkpoint's config stores them."""
+        super().__init__()
+        self.kwargs = kwargs
+
+    @property
+    def codebooks(self) -> Tensor:
+        """The raw codebook rows, float (N, V, D_latent): what a VampNet embeds."""
+        raise NotImplementedError
+
+    def _encode_window(self, audio: Tensor) -> Tensor:
+        """Whole frames of audio, float (B, 1, T * hop_length), to codes, int64 (B, N, T)."""
+        raise NotImplementedError
+
+    def _decode_window(self, codes: Tensor) -> Tensor:
+        """Codes, int64 (B, N', T), to audio, float (B, 1, T * hop_length)."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def encode(self, audio: Tensor) -> Tensor:
+        """Codes of a mono waveform.
+
+        audio: float (B, 1, S) at `sample_rate`, nominally within -1..1; its end is filled up with
+        silence to a whole frame. Returns int64 (B, N, T), T = ceil(S / hop_length), 0 <= code < V.
+        Raises ValueError for another shape or no samples.
+        """
+        if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
+            raise ValueError(f"audio has shape {tuple(audio.shape)}, must be (B, 1, S) with S >= 1")
+        hop = self.hop_length
+        n_items, _, n_samples = audio.shape
+        n_frames = -(-n_samples // hop)
+        codes = torch.empty(
+            (n_items, self.n_codebooks, n_frames), dtype=torch.int64, device=audio.device
+        )
+        for items, window in self._windows(n_items, n_frames, self.encode_context):
+            piece = audio[items, :, window.start * hop : window.stop * hop]
+            missing = (window.stop - window.start) * hop - piece.shape[-1]
+            found = self._encode_window(nn.functional.pad(piece, (0, missing)))
+            kept = found[:, :, window.keep_from - window.start : window.keep_to - window.start]
+            codes[items, :, window.keep_from : window.keep_to] = kept
+        return codes
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, n_samples: int) -> Tensor:
+        """The waveform of codes, cut to `n_samples`.
+
+        codes: integers (B, N', T) with 1 <= N' <= N; only the first N' codebooks are heard.
+        n_samples: 1..T * hop_length. Returns float (B, 1, n_samples) at `sample_rate`, aligned with
+        what was encoded. Raises ValueError for another shape or a code outside 0..V-1.
+        """
+        self._check_codes(codes, n_samples)
+        hop = self.hop_length
+        n_frames = -(-n_samples // hop)
+        codes = codes[:, :, : n_frames + self.decode_context].long()
+        audio = torch.empty(
+            (codes.shape[0], 1, n_samples), dtype=self.codebooks.dtype, device=codes.device
+        )
+        for items, window in self._windows(codes.shape[0], codes.shape[2], self.decode_context):
+            first, last = window.keep_from * hop, min(window.keep_to * hop, n_samples)
+            if first >= last:
+                continue  # these frames are only context of the last ones heard
+            found = self._decode_window(codes[items, :, window.start : window.stop])
+            offset = window.start * hop
+            audio[items, :, first:last] = found[:, :, first - offset : last - offset]
+        return audio
+
+    def _check_codes(self, codes: Tensor, n_samples: int) -> None:
+        if codes.ndim != 3 or not 1 <= codes.shape[1] <= self.n_codebooks or codes.shape[2] < 1:
+            raise ValueError(
+                f"codes have shape {tuple(codes.shape)}, must be (B, N', T) with "
+                f"1 <= N' <= {self.n_codebooks} and T >= 1"
+            )
+        longest = codes.shape[2] * self.hop_length
+        if not 1 <= n_samples <= longest:
+            raise ValueError(f"n_samples is {n_samples}, must be 1..{longest} for these codes")
+        low, high = int(codes.min()), int(codes.max())
+        if low < 0 or high >= self.vocab_size:
+            raise ValueError(
+                f"codes run from {low} to {high}, must be within 0..{self.vocab_size - 1} "
+                "(a mask token cannot be decoded)"
+            )
+
+    def _windows(self, n_items: int, n_frames: int, context: int) -> Iterator[tuple[slice, Window]]:
+        """The windows over `n_frames`, each for as many items as fit into `max_window` frames."""
+        unit = self.window_multiple
+        context = -(-context // unit) * unit
+        step = max(unit, (self.max_window - 2 * context) // unit * unit)
+        if n_frames <= self.max_window:
+            step = n_frames
+        at_once = max(1, self.max_window // min(n_frames, step + 2 * context))
+        for start in range(0, n_frames, step):
+            end = min(start + step, n_frames)
+            window = Window(max(0, start - context), min(n_frames, end + context), start, end)
+            for first in range(0, n_items, at_once):
+                yield slice(first, min(first + at_once, n_items)), window

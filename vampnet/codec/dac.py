@@ -1,0 +1,135 @@
+"""The codec of descript-audio-codec 1.0.0 (Kumar et al. 2023, "High-Fidelity Audio Compression
+with Improved RVQGAN"), for inference, with plain convolution weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, prod
+
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from vampnet.codec.codec import Codec
+from vampnet.codec.layers import Snake, down, residual_unit, same_conv, up
+from vampnet.codec.quantizer import ResidualQuantizer
+
+DILATIONS = (1, 3, 9)
+KERNEL = 7
+
+
+class DAC(Codec):
+    """Strided convolutional encoder, residual quantiser, transposed convolutional decoder."""
+
+    family = "dac"
+    unit_reach = sum(DILATIONS) * (KERNEL // 2)  # steps a decoder block's units see to each side
+
+    def __init__(
+        self,
+        encoder_dim: int = 64,
+        encoder_rates: Sequence[int] = (2, 4, 8, 8),
+        latent_dim: int | None = None,
+        decoder_dim: int = 1536,
+        decoder_rates: Sequence[int] = (8, 8, 4, 2),
+        n_codebooks: int = 9,
+        codebook_size: int = 1024,
+        codebook_dim: int = 8,
+        sample_rate: int = 44_100,
+    ) -> None:
+        """The original's argument names, so that a checkpoint's own kwargs build the codec.
+
+        encoder_dim, decoder_dim: channels at the waveform's end of the encoder and at the code's
+        end of the decoder; *_rates: strides; latent_dim: width of the code (None: the encoder's
+        last width); sample_rate in Hz. Raises ValueError where these do not fit together.
+        """
+        super().__init__(
+            encoder_dim=encoder_dim,
+            encoder_rates=list(encoder_rates),
+            latent_dim=latent_dim,
+            decoder_dim=decoder_dim,
+            decoder_rates=list(decoder_rates),
+            n_codebooks=n_codebooks,
+            codebook_size=codebook_size,
+            codebook_dim=codebook_dim,
+            sample_rate=sample_rate,
+        )
+        self._check_rates(encoder_rates, decoder_rates)
+        width = encoder_dim * 2 ** len(encoder_rates) if latent_dim is None else latent_dim
+        self.sample_rate = sample_rate
+        self.hop_length = prod(encoder_rates)
+        self.n_codebooks = n_codebooks
+        self.vocab_size = codebook_size
+        self.encode_context = encoder_reach(encoder_rates)
+        self.decode_context = decoder_reach(decoder_rates, self.unit_reach)
+        self.encoder = self._encoder(encoder_dim, encoder_rates, width)
+        self.quantizer = ResidualQuantizer(n_codebooks, width, codebook_size, codebook_dim)
+        self.decoder = self._decoder(width, decoder_dim, decoder_rates)
+
+    @staticmethod
+    def stride_padding(stride: int) -> int:
+        """Zeros at each end of a strided convolution."""
+        return ceil(stride / 2)
+
+    @staticmethod
+    def units(width: int) -> list[nn.Module]:
+        """What follows the change of rate in each decoder block."""
+        return [residual_unit(width, KERNEL, dilation, 1) for dilation in DILATIONS]
+
+    @property
+    def codebooks(self) -> Tensor:
+        """The raw codebook rows, float (N, V, D_latent)."""
+        return self.quantizer.codebooks
+
+    def _check_rates(self, encoder_rates: Sequence[int], decoder_rates: Sequence[int]) -> None:
+        if prod(encoder_rates) != prod(decoder_rates):
+            raise ValueError(
+                f"encoder_rates {list(encoder_rates)} and decoder_rates {list(decoder_rates)} "
+                "must have the same product"
+            )
+
+    def _encoder(self, width: int, rates: Sequence[int], code_width: int) -> nn.Sequential:
+        blocks: list[nn.Module] = [same_conv(1, width, KERNEL)]
+        for rate in rates:
+            units = [residual_unit(width, KERNEL, dilation, 1) for dilation in DILATIONS]
+            step = down(width, 2 * width, rate, self.stride_padding(rate))
+            blocks.append(nn.Sequential(*units, Snake(width), step))
+            width *= 2
+        return nn.Sequential(*blocks, Snake(width), same_conv(width, code_width, 3))
+
+    def _decoder(self, code_width: int, width: int, rates: Sequence[int]) -> nn.Sequential:
+        blocks: list[nn.Module] = [same_conv(code_width, width, KERNEL)]
+        for rate in rates:
+            step = up(width, width // 2, rate, self.stride_padding(rate))
+            blocks.append(nn.Sequential(Snake(width), step, *self.units(width // 2)))
+            width //= 2
+        return nn.Sequential(*blocks, Snake(width), same_conv(width, 1, KERNEL), nn.Tanh())
+
+    def _encode_window(self, audio: Tensor) -> Tensor:
+        return self.quantizer.encode(self.encoder(audio))[0]
+
+    def _decode_window(self, codes: Tensor) -> Tensor:
+        audio = self.decoder(self.quantizer.decode(codes))
+        # An odd stride loses a sample at the end of its block; positions before it are unmoved.
+        return pad(audio, (0, codes.shape[-1] * self.hop_length - audio.shape[-1]))
+
+
+def encoder_reach(rates: Sequence[int]) -> int:
+    """Frames to each side that a frame's code depends on, in a DAC encoder with these strides."""
+    samples, step = KERNEL // 2, 1
+    for rate in rates:
+        samples += step * (sum(DILATIONS) * (KERNEL // 2) + ceil(rate / 2))
+        step *= rate
+    return ceil(samples / step) + 1  # the last convolution (kernel 3) reads one frame each side
+
+
+def decoder_reach(rates: Sequence[int], unit_reach: int) -> int:
+    """Frames to each side that a frame's samples depend on, in a decoder with these strides.
+
+    unit_reach: steps to each side that the layers behind each change of rate read.
+    """
+    step = prod(rates)
+    samples = step * (KERNEL // 2) + KERNEL // 2
+    for rate in rates:
+        samples += step  # a transposed convolution reads its neighbours
+        step //= rate
+        samples += step * unit_reach
+    return ceil(samples / prod(rates))

@@ -1,0 +1,64 @@
+"""Residual vector quantisation with factorised, cosine-matched codebooks (Kumar et al. 2023)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, normalize
+
+
+class VectorQuantizer(nn.Module):
+    """One codebook: project down, take the row that points most nearly the same way, project up."""
+
+    def __init__(self, width: int, vocab_size: int, latent_dim: int) -> None:
+        super().__init__()
+        self.in_proj = nn.Conv1d(width, latent_dim, 1)
+        self.out_proj = nn.Conv1d(latent_dim, width, 1)
+        self.codebook = nn.Embedding(vocab_size, latent_dim)
+
+    def nearest(self, latents: Tensor) -> Tensor:
+        """Projected values, float (B, latent_dim, T), to codes, int64 (B, T); ties: the lowest."""
+        rows = normalize(self.codebook.weight)
+        similarity = torch.einsum("bdt,vd->btv", normalize(latents, dim=1), rows)
+        return similarity.argmax(-1)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Codes, int64 (B, T), to their contribution to the code's sum, float (B, width, T)."""
+        return self.out_proj(embedding(codes, self.codebook.weight).transpose(1, 2))
+
+
+class ResidualQuantizer(nn.ModuleList):
+    """Codebooks in a row, each quantising what the ones before it left over."""
+
+    def __init__(self, n_codebooks: int, width: int, vocab_size: int, latent_dim: int) -> None:
+        stages = [VectorQuantizer(width, vocab_size, latent_dim) for _ in range(n_codebooks)]
+        super().__init__(stages)
+
+    def stages(self) -> list[VectorQuantizer]:
+        """The codebooks in order."""
+        return [stage for stage in self if isinstance(stage, VectorQuantizer)]
+
+    @property
+    def codebooks(self) -> Tensor:
+        """The raw rows, float (N, V, latent_dim)."""
+        return torch.stack([stage.codebook.weight for stage in self.stages()])
+
+    def encode(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """float (B, width, T) to codes int64 (B, N, T) and latents float (B, N * latent_dim, T).
+
+        The latents are the projected values before quantisation, codebook after codebook.
+        """
+        codes, latents = [], []
+        for stage in self.stages():
+            latents.append(stage.in_proj(z))
+            codes.append(stage.nearest(latents[-1]))
+            z = z - stage.lookup(codes[-1])
+        return torch.stack(codes, dim=1), torch.cat(latents, dim=1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes of the first N' codebooks, int64 (B, N', T), to their sum, float (B, width, T)."""
+        first, *others = zip(self.stages(), codes.unbind(1), strict=False)  # N' may be < N
+        total = first[0].lookup(first[1])
+        for stage, row in others:
+            total = total + stage.lookup(row)
+        return total
