@@ -1,0 +1,233 @@
+"""A region of a DAW: its file, what the model hears of it, and the variation in its place.
+
+What comes back has the input's sample rate, channels, sample count, container, bit depth and
+loudness, aligned to the sample. Where nothing was regenerated it is the original, bit for bit in
+the file's own sample format. Knows nothing of HARP; usable by itself.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy.ndimage import minimum_filter1d, uniform_filter1d
+from torch import Tensor
+
+from vampnet.audio import (
+    DEFAULT_LIMITS,
+    AudioFormat,
+    Limits,
+    float_to_native,
+    format_for,
+    loudness_lufs,
+    native_to_float,
+    normalize,
+    read_native,
+    resample,
+    write_native,
+)
+
+PEAK_CEILING_DBFS = -0.1
+# The original fades into the variation within this time after an edge, and back before the next.
+EDGE_MS = 10.0
+LIMITER_REACH_MS = 5.0  # how far ahead of a peak, and behind it, the limiter turns the level down
+_LIMITER_ROUNDS = 6  # at most so often is the loudness that a limiter took made up for
+_LOUDNESS_ERROR_LU = 0.1
+_LIMITER_DRIVE_DB = 12.0  # more than this is not pushed into the limiter to reach a loudness
+
+Spans = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Region:
+    """Audio as it lies in a file: native samples (S, C), rate in Hz, how the file was written."""
+
+    native: np.ndarray
+    sample_rate: int
+    format: AudioFormat
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Region:
+        """Read a region's file; AudioError where it is not audio or outside `limits`."""
+        return cls(*read_native(path, limits))
+
+    @property
+    def n_samples(self) -> int:
+        """S, the samples of each channel."""
+        return self.native.shape[0]
+
+    @property
+    def n_channels(self) -> int:
+        """C, the channels."""
+        return self.native.shape[1]
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.sample_rate
+
+    @property
+    def samples(self) -> Tensor:
+        """The samples as float32 (C, S), full scale 1.0; made anew at each call."""
+        return native_to_float(self.native)
+
+    @cached_property
+    def loudness_lufs(self) -> float:
+        """Integrated loudness in LUFS (RMS where shorter than 0.4 s); -inf for silence."""
+        return loudness_lufs(self.samples, self.sample_rate)
+
+    @cached_property
+    def channel_rms(self) -> tuple[float, ...]:
+        """The RMS of each channel, full scale 1.0."""
+        powers = (row.square().mean(dtype=torch.float64) for row in self.samples)
+        return tuple(math.sqrt(float(power)) for power in powers)
+
+    def to_model(self, rate_hz: int, mono: bool = False) -> Tensor:
+        """What the model hears: float32 (C, 1, S'), a channel an item, S' = ceil(S * rate / own).
+
+        Resampled, then brought to -24 LUFS with one gain for all channels (the stereo image stays),
+        peaks <= 1. `mono`: one item, the mean of the channels.
+        """
+        heard = resample(self._heard(mono), self.sample_rate, rate_hz)
+        return normalize(heard, rate_hz)[0].unsqueeze(1)
+
+    def like(
+        self,
+        audio: Tensor,
+        audio_rate_hz: int,
+        ranges_s: Sequence[tuple[float, float]] = (),
+        match_loudness: bool = True,
+    ) -> Region:
+        """The region with generated `audio` (C or 1, S') at `audio_rate_hz` in its place.
+
+        One generated channel goes into every channel, each at the level it had beside the others.
+        `ranges_s`: only these (start, end) seconds are replaced, with crossfades inside them; none
+        = all. `match_loudness`: bring the generated audio as a whole to this region's loudness, a
+        silent channel to silence; otherwise only undo the gain of `to_model`. Peaks of what is
+        replaced stay <= -0.1 dBFS (the limiter's work never raises them to reach a loudness that
+        the material does not have). ValueError for a wrong shape, NaN, ranges outside the region.
+        """
+        spans = self.spans(ranges_s)
+        if audio.ndim != 2 or audio.shape[0] not in (1, self.n_channels) or not audio.shape[1]:
+            allowed = f"(1 or {self.n_channels}, at least 1)"
+            raise ValueError(f"generated audio has shape {tuple(audio.shape)}; allowed: {allowed}")
+        if not torch.isfinite(audio).all():
+            raise ValueError("generated audio holds NaN or infinite samples; none are allowed")
+        made = resample(audio.detach().float(), audio_rate_hz, self.sample_rate, self.n_samples)
+        made = made.cpu() * torch.tensor(self._balance(made.shape[0], match_loudness)).unsqueeze(1)
+        if match_loudness:
+            return self._replaced(self._at_own_loudness(made), spans)
+        _, gain = normalize(self._heard(mono=audio.shape[0] < self.n_channels), self.sample_rate)
+        return self._replaced(_limited(made / gain, self.sample_rate), spans)
+
+    def spans(self, ranges_s: Sequence[tuple[float, float]] = ()) -> Spans:
+        """Ranges in seconds as sorted, merged (start, end) sample numbers; none = the whole region.
+
+        An end may lie up to one sample behind the region's. ValueError for a range that is empty,
+        reversed, not finite or outside the region.
+        """
+        found: list[tuple[int, int]] = []
+        for start_s, end_s in sorted(ranges_s):
+            last_s = self.duration_s + 1 / self.sample_rate
+            if not 0 <= start_s < end_s <= last_s:
+                raise ValueError(
+                    f"range {start_s:g}-{end_s:g} s is not allowed; a range starts before it ends"
+                    f" and lies within the region, 0-{self.duration_s:g} s"
+                )
+            start, end = round(start_s * self.sample_rate), round(end_s * self.sample_rate)
+            start, end = min(start, self.n_samples - 1), min(max(end, start + 1), self.n_samples)
+            if found and start <= found[-1][1]:
+                start, end = found[-1][0], max(end, found.pop()[1])
+            found.append((start, end))
+        return tuple(found) or ((0, self.n_samples),)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the region as its file was written: container, bit depth, loop and tempo chunks.
+
+        Only where the name's suffix stands for another container is it written as that one.
+        AudioError where it cannot be written; then nothing is left behind.
+        """
+        form, native = format_for(path, self.format), self.native
+        if (form.container, form.subtype) != (self.format.container, self.format.subtype):
+            native = float_to_native(self.samples, form.subtype)
+        write_native(path, native, self.sample_rate, form)
+
+    def _heard(self, mono: bool) -> Tensor:
+        """The channels (C, S), or their mean (1, S)."""
+        return self.samples.mean(0, keepdim=True) if mono else self.samples
+
+    def _balance(self, made_channels: int, silent_stays: bool) -> list[float]:
+        """A factor for each channel: its level beside the others if one fills them, 0 for silence."""
+        rms = self.channel_rms
+        mean = math.sqrt(sum(value**2 for value in rms) / len(rms))
+        if mean == 0:
+            return [0.0 if silent_stays else 1.0] * len(rms)
+        if made_channels == 1:
+            return [value / mean for value in rms]
+        return [0.0 if silent_stays and value == 0 else 1.0 for value in rms]
+
+    def _at_own_loudness(self, made: Tensor) -> Tensor:
+        """`made` (C, S) at this region's loudness; what the limiter takes is made up for."""
+        loudness = loudness_lufs(made, self.sample_rate)
+        if loudness == -math.inf or self.loudness_lufs == -math.inf:
+            return torch.zeros_like(made)
+        gain_db = self.loudness_lufs - loudness
+        most_db = gain_db + _LIMITER_DRIVE_DB
+        for _ in range(_LIMITER_ROUNDS):
+            loud = made * 10 ** (gain_db / 20)
+            limited = _limited(loud, self.sample_rate)
+            if limited is loud or gain_db >= most_db:
+                break
+            missing = self.loudness_lufs - loudness_lufs(limited, self.sample_rate)
+            if abs(missing) < _LOUDNESS_ERROR_LU:
+                break
+            gain_db = min(gain_db + missing, most_db)
+        return limited
+
+    def _replaced(self, made: Tensor, spans: Spans) -> Region:
+        """This region with `made` (C, S) inside the spans, crossfaded at their edges."""
+        native = self.native.copy()
+        ceiling = _ceiling()
+        for start, end in spans:
+            there = native_to_float(self.native[start:end])
+            kept = _kept_weight(end - start, self.sample_rate)
+            mixed = made[:, start:end] * (1 - kept) + (there * kept).clamp(-ceiling, ceiling)
+            native[start:end] = float_to_native(mixed, self.format.subtype)
+        return replace(self, native=native)
+
+
+def _ceiling() -> float:
+    return 10 ** (PEAK_CEILING_DBFS / 20)
+
+
+def _kept_weight(n_samples: int, sample_rate: int) -> Tensor:
+    """How much of the original stays in a replaced span: float (n,), 1 at both ends, 0 inside."""
+    edge = max(1, min(round(EDGE_MS * sample_rate / 1000), n_samples // 4))
+    weight = torch.zeros(n_samples)
+    fade = 0.5 + 0.5 * torch.cos(math.pi * torch.arange(edge) / edge)
+    weight[:edge] = fade
+    weight[n_samples - edge :] = torch.maximum(weight[n_samples - edge :], fade.flip(0))
+    return weight
+
+
+def _limited(samples: Tensor, sample_rate: int) -> Tensor:
+    """(C, S) with peaks <= -0.1 dBFS: the level dips smoothly around a peak, in all channels alike.
+
+    Returns `samples` itself where no peak is too high.
+    """
+    peaks = samples.abs().amax(0).numpy()
+    ceiling = _ceiling()
+    if peaks.max(initial=0.0) <= ceiling:
+        return samples
+    reach = 2 * max(1, round(LIMITER_REACH_MS * sample_rate / 1000)) + 1
+    needed = np.minimum(1.0, ceiling / np.maximum(peaks, 1e-9).astype(np.float64))
+    # Each value of the smooth curve averages minima that all cover its own sample: never too high.
+    dipped = uniform_filter1d(
+        minimum_filter1d(needed, reach, mode="nearest"), reach, mode="nearest"
+    )
+    return (samples * torch.from_numpy(dipped).float()).clamp(-ceiling, ceiling)

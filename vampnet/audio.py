@@ -1,0 +1,332 @@
+"""Audio files and samples: read, write, resample, loudness, exact length.
+
+The only file of the library that opens audio files. A file is known by its content, never by its
+name, and its header is checked against the limits before anything is decoded. Audio is a float32
+tensor (C, S): channels, samples, full scale 1.0; `read_native` gives the file's own samples.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from torch import Tensor
+
+from vampnet import chunks
+from vampnet.loudness import TARGET_LUFS, loudness_lufs, normalize
+from vampnet.sample_format import (
+    AudioFormat,
+    float_to_native,
+    format_for,
+    native_dtype,
+    native_to_float,
+)
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "TARGET_LUFS",
+    "Audio",
+    "AudioError",
+    "AudioFormat",
+    "Limits",
+    "Probe",
+    "check_writable",
+    "fit",
+    "float_to_native",
+    "format_for",
+    "loudness_lufs",
+    "native_to_float",
+    "normalize",
+    "probe",
+    "read",
+    "read_native",
+    "resample",
+    "write",
+    "write_native",
+]
+
+StrPath = str | os.PathLike[str]
+
+_WRITE_BLOCK = 1 << 16  # frames; libsndfile's Vorbis encoder overflows its stack on huge writes
+_READ_BLOCK = 1 << 20  # frames
+_UNKNOWN_FRAMES = 1 << 62  # libsndfile's "as many as there are"
+_LOSSY = ("MP3", "OGG")
+
+
+class AudioError(ValueError):
+    """A file that cannot be read or written as audio; one sentence for a musician."""
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Sound: samples float32 (C, S), full scale 1.0; rate in Hz; how its file was written."""
+
+    samples: Tensor
+    sample_rate: int
+    format: AudioFormat | None = None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a header says: frames (None where it does not say), channels, rate in Hz, format."""
+
+    frames: int | None
+    channels: int
+    sample_rate: int
+    format: AudioFormat
+
+    @property
+    def duration_s(self) -> float | None:
+        """Length in seconds, None where the header does not say."""
+        return None if self.frames is None else self.frames / self.sample_rate
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may be, checked before it is decoded; decoded size counts 4 bytes a sample."""
+
+    max_duration_s: float = 3600.0
+    max_channels: int = 8
+    min_rate_hz: int = 8000
+    max_rate_hz: int = 192000
+    max_decoded_mib: int = 2048
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def _label(path: Path) -> str:
+    """The file's name as an error may show it: no folder, nothing unprintable, one line."""
+    return "'" + "".join(c if c.isprintable() else "?" for c in path.name)[-100:] + "'"
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _open_file(path: Path, name: str) -> tuple[BinaryIO, int]:
+    """Open a regular file that is not empty; the file and its size in bytes."""
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise AudioError(f"{name} is a folder; an audio file is needed")
+        if not stat.S_ISREG(status.st_mode):
+            raise AudioError(f"{name} is not a regular file; an audio file is needed")
+        if status.st_size == 0:
+            raise AudioError(f"{name} is empty (0 bytes); an audio file is needed")
+        # By descriptor: soundfile would otherwise let the name's suffix overrule the content.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        return open(descriptor, "rb"), status.st_size
+    except FileNotFoundError:
+        raise AudioError(f"{name} does not exist; an audio file is needed") from None
+    except AudioError:
+        raise
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{name} cannot be opened: {_reason(error)}") from None
+
+
+@contextmanager
+def _opened(path: StrPath, limits: Limits) -> Iterator[tuple[soundfile.SoundFile, Probe, str]]:
+    """Open an audio file by its content and check its header; yields it, the header, its label."""
+    name = _label(Path(path))
+    file, size = _open_file(Path(path), name)
+    with file:
+        found = chunks.walk(file, size)
+        if found.channels == 0:
+            raise AudioError(f"{name} has 0 channels; 1 to {limits.max_channels} are allowed")
+        if found.missing_bytes is None:
+            raise AudioError(f"{name} is cut off: its header is there, its sound is missing")
+        if found.missing_bytes > 0:
+            lost = f"{found.missing_bytes} bytes of sound that its header announces are missing"
+            raise AudioError(f"{name} is cut off: {lost}")
+        file.seek(0)
+        try:
+            sound = soundfile.SoundFile(file)
+        except (soundfile.SoundFileError, TypeError, ValueError):
+            raise AudioError(
+                f"{name} is not audio that can be read (its content was looked at, not its name);"
+                " wav, aiff, flac, ogg and mp3 are allowed"
+            ) from None
+        with sound:
+            yield sound, _checked(sound, found, limits, name), name
+
+
+def _checked(sound: soundfile.SoundFile, found: chunks.Chunks, limits: Limits, name: str) -> Probe:
+    """The header as a Probe, or AudioError where it is outside the limits."""
+    channels, rate = sound.channels, sound.samplerate
+    frames = None if sound.frames >= _UNKNOWN_FRAMES else sound.frames
+    if frames == 0:
+        raise AudioError(f"{name} holds no sound (0 samples); at least 1 sample is needed")
+    if not 1 <= channels <= limits.max_channels:
+        raise AudioError(f"{name} has {channels} channels; 1 to {limits.max_channels} are allowed")
+    if not limits.min_rate_hz <= rate <= limits.max_rate_hz:
+        allowed = f"{limits.min_rate_hz} to {limits.max_rate_hz} Hz are allowed"
+        raise AudioError(f"{name} has a sample rate of {rate} Hz; {allowed}")
+    form = AudioFormat(sound.format, sound.subtype, sound.endian, found.kept)
+    header = Probe(frames, channels, rate, form)
+    _check_size(frames or 0, header, limits, name)
+    return header
+
+
+def _check_size(frames: int, header: Probe, limits: Limits, name: str) -> None:
+    """Raise AudioError where so many frames are longer or larger than allowed."""
+    seconds = frames / header.sample_rate
+    if seconds > limits.max_duration_s:
+        raise AudioError(f"{name} is {seconds:.1f} s long; {limits.max_duration_s:g} s are allowed")
+    size = frames * header.channels * 4 / 2**20
+    if size > limits.max_decoded_mib:
+        allowed = f"{limits.max_decoded_mib} MiB are allowed"
+        raise AudioError(f"{name} decodes to {size:.1f} MiB; {allowed}")
+
+
+def probe(path: StrPath, limits: Limits = DEFAULT_LIMITS) -> Probe:
+    """Read a file's header only; AudioError where it is not audio or outside `limits`."""
+    with _opened(path, limits) as (_, header, _):
+        return header
+
+
+def read_native(
+    path: StrPath, limits: Limits = DEFAULT_LIMITS, start: int = 0, frames: int | None = None
+) -> tuple[np.ndarray, int, AudioFormat]:
+    """Read a file's own samples: array (S, C) int32, float32 or float64; rate in Hz; format.
+
+    `start` and `frames` select a part, in frames; None = to the end. AudioError for what is not
+    audio, is outside `limits`, cut off or damaged, or holds NaN or infinite values.
+    """
+    with _opened(path, limits) as (sound, header, name):
+        if start < 0 or (header.frames is not None and start >= header.frames):
+            raise AudioError(f"{name} has no frame {start}; 0 to {(header.frames or 1) - 1} exist")
+        wanted = None if header.frames is None else header.frames - start
+        if frames is not None:
+            wanted = frames if wanted is None else min(frames, wanted)
+        try:
+            sound.seek(start)
+            samples = _decode(sound, header, wanted, limits, name)
+        except (soundfile.SoundFileError, RuntimeError):
+            raise AudioError(f"{name} is damaged: its sound cannot be decoded") from None
+    # The header of a lossy stream may count a few frames that its decoder does not give.
+    whole = header.format.container in _LOSSY or wanted is None or len(samples) == wanted
+    if not whole or not len(samples):
+        raise AudioError(f"{name} is cut off: {len(samples)} of {wanted or 1} samples are there")
+    if samples.dtype != np.int32 and not np.isfinite(samples).all():
+        bad = np.flatnonzero(~np.isfinite(samples).all(axis=1))
+        where = f"{len(bad)} of {len(samples)}, first at {bad[0] / header.sample_rate:.3f} s"
+        raise AudioError(f"{name} holds NaN or infinite samples ({where}); none are allowed")
+    return samples, header.sample_rate, header.format
+
+
+def _decode(
+    sound: soundfile.SoundFile, header: Probe, wanted: int | None, limits: Limits, name: str
+) -> np.ndarray:
+    """Decode block by block, so that a header that lies about its length cannot fill the memory."""
+    dtype = native_dtype(header.format.subtype)
+    blocks: list[np.ndarray] = [np.empty((0, header.channels), dtype)]
+    done = 0
+    while wanted is None or done < wanted:
+        ask = _READ_BLOCK if wanted is None else min(_READ_BLOCK, wanted - done)
+        block = np.empty((ask, header.channels), dtype)
+        block = sound.read(out=block)
+        if not len(block):
+            break
+        blocks.append(block)
+        done += len(block)
+        _check_size(done, header, limits, name)
+    return np.concatenate(blocks)
+
+
+def read(
+    path: StrPath, limits: Limits = DEFAULT_LIMITS, start: int = 0, frames: int | None = None
+) -> Audio:
+    """Read a file, or `frames` of it from frame `start` on; errors as `read_native`."""
+    native, rate, form = read_native(path, limits, start, frames)
+    return Audio(native_to_float(native), rate, form)
+
+
+def write(path: StrPath, audio: Audio) -> None:
+    """Write a file in the audio's format (24 bit wav where it has none).
+
+    The name's suffix may ask for another container. AudioError where it cannot be written; then
+    nothing is left behind and an existing file stays.
+    """
+    form = format_for(path, audio.format)
+    write_native(path, float_to_native(audio.samples, form.subtype), audio.sample_rate, form)
+
+
+def check_writable(path: StrPath) -> None:
+    """AudioError where no file can be put at `path`, to be known before the work is done."""
+    target, name = Path(path), _label(Path(path))
+    try:
+        if not target.name or target.is_dir():
+            raise AudioError(f"cannot write {name}: it is a folder; a file name is needed")
+        if not target.parent.is_dir():
+            raise AudioError(f"cannot write {name}: its folder does not exist")
+        if not os.access(target.parent, os.W_OK):
+            raise AudioError(f"cannot write {name}: writing in its folder is not permitted")
+    except AudioError:
+        raise
+    except (OSError, ValueError) as error:
+        raise AudioError(f"cannot write {name}: {_reason(error)}") from None
+
+
+def write_native(path: StrPath, native: np.ndarray, sample_rate: int, form: AudioFormat) -> None:
+    """Write native samples (S, C) in exactly this format, its chunks behind the sound.
+
+    The file appears whole or not at all. wav, aiff and flac hold the samples as they are. mp3 and
+    ogg keep rate, channels and (measured with libsndfile 1.2.2) the exact length without delay,
+    but not the sample values; mp3 has 1 or 2 channels and the rates from 8 to 48 kHz. AudioError
+    where the container cannot hold it or the disk refuses.
+    """
+    check_writable(path)
+    target, name = Path(os.path.realpath(path)), _label(Path(path))
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    # 0 is the best an encoder has, 1 the smallest file.
+    quality = {"compression_level": 0.1} if form.subtype in ("VORBIS", "MPEG_LAYER_III") else {}
+    kind = {"subtype": form.subtype, "endian": form.endian, "format": form.container, **quality}
+    try:
+        with soundfile.SoundFile(str(part), "w", sample_rate, native.shape[1], **kind) as sound:
+            for start in range(0, len(native), _WRITE_BLOCK):
+                sound.write(np.ascontiguousarray(native[start : start + _WRITE_BLOCK]))
+        with open(part, "r+b") as file:
+            chunks.append(file, form.chunks)
+        os.replace(part, target)
+    except (soundfile.SoundFileError, TypeError, ValueError, AssertionError):
+        shape = f"{native.shape[1]} channels at {sample_rate} Hz as {form.subtype}"
+        raise AudioError(f"cannot write {name}: {form.container} cannot hold {shape}") from None
+    except OSError as error:
+        raise AudioError(f"cannot write {name}: {_reason(error)}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def fit(samples: Tensor, n_samples: int) -> Tensor:
+    """Samples (..., S) cut or filled with zeros at the end to exactly `n_samples`."""
+    missing = n_samples - samples.shape[-1]
+    if missing > 0:
+        return torch.nn.functional.pad(samples, (0, missing))
+    return samples[..., :n_samples]
+
+
+def resample(samples: Tensor, from_hz: int, to_hz: int, n_samples: int | None = None) -> Tensor:
+    """Resample (C, S) without delay to (C, n_samples), by default ceil(S * to_hz / from_hz).
+
+    soxr HQ, linear phase: sample 0 stays at time 0; equal channels stay equal.
+    """
+    count = math.ceil(samples.shape[-1] * to_hz / from_hz) if n_samples is None else n_samples
+    if from_hz == to_hz:
+        return fit(samples, count)
+    out = torch.zeros(samples.shape[0], count)
+    for channel, row in enumerate(samples.detach().cpu().float().numpy()):
+        moved = soxr.resample(np.ascontiguousarray(row), from_hz, to_hz, quality="HQ")[:count]
+        out[channel, : len(moved)] = torch.from_numpy(moved)
+    return out.to(samples.device)

@@ -1,0 +1,112 @@
+"""How a file stores samples: its container and bit depth, and samples as they lie in it.
+
+Inside the library audio is float32 (C, S), full scale 1.0. Where bits matter (a region of which
+only a part is replaced) samples stay *native*: an array (S, C) of int32 (integer formats, the value
+in the upper bits), float32 or float64, which goes back into the same format unchanged.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+_RIFF = ("WAV", "WAVEX", "RF64")
+_BY_SUFFIX = {
+    ".wav": _RIFF,
+    ".wave": _RIFF,
+    ".bwf": _RIFF,
+    ".rf64": ("RF64",),
+    ".w64": ("W64",),
+    ".aif": ("AIFF",),
+    ".aiff": ("AIFF",),
+    ".aifc": ("AIFF",),
+    ".caf": ("CAF",),
+    ".flac": ("FLAC",),
+    ".ogg": ("OGG",),
+    ".oga": ("OGG",),
+    ".opus": ("OGG",),
+    ".mp3": ("MP3",),
+}
+_DEFAULT_SUBTYPE = "PCM_24"
+
+
+@dataclass(frozen=True)
+class AudioFormat:
+    """How a file was written, so that it can be written like that again.
+
+    container, subtype, endian: soundfile's words ("WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG",
+        "MP3", ...; "PCM_16", "PCM_24", "FLOAT", ...; "FILE", "LITTLE", "BIG").
+    chunks: (name, content) of the loop, tempo and marker chunks, verbatim.
+    """
+
+    container: str = "WAV"
+    subtype: str = _DEFAULT_SUBTYPE
+    endian: str = "FILE"
+    chunks: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def lossless(self) -> bool:
+        """Whether samples come back from a file of this format exactly as they went in."""
+        return self.subtype.startswith(("PCM_", "ALAC_", "FLOAT", "DOUBLE"))
+
+
+def format_for(path: str | os.PathLike[str], form: AudioFormat | None) -> AudioFormat:
+    """The format to write under this name: `form`, unless the suffix asks for another container.
+
+    Then the bit depth is kept where that container has it. A name without a known suffix asks for
+    nothing, and gets wav where `form` is None.
+    """
+    suffix = Path(path).suffix.lower()
+    wanted = _BY_SUFFIX.get(suffix)
+    if wanted is None or (form is not None and form.container in wanted):
+        return form or AudioFormat()
+    subtypes = [form.subtype] if form is not None else []
+    subtypes += ["OPUS"] if suffix == ".opus" else [_DEFAULT_SUBTYPE]
+    fits = [subtype for subtype in subtypes if soundfile.check_format(wanted[0], subtype)]
+    subtype = fits[0] if fits else soundfile.default_subtype(wanted[0]) or _DEFAULT_SUBTYPE
+    keeps = form is not None and form.container in _RIFF and wanted[0] in _RIFF
+    return AudioFormat(wanted[0], subtype, "FILE", form.chunks if form and keeps else ())
+
+
+def native_dtype(subtype: str) -> str:
+    """The native array type of a subtype: double float64, float and lossy float32, else int32."""
+    if subtype == "DOUBLE":
+        return "float64"
+    decoded = subtype in ("FLOAT", "VORBIS", "OPUS") or subtype.startswith("MPEG")
+    return "float32" if decoded else "int32"
+
+
+def native_to_float(native: np.ndarray) -> Tensor:
+    """Native samples (S, C) as float32 (C, S), full scale 1.0."""
+    out = np.empty(native.shape[::-1], np.float32)
+    scale = np.float64(2.0**-31 if native.dtype == np.int32 else 1.0)
+    for channel in range(len(out)):
+        out[channel] = native[:, channel] * scale
+    return torch.from_numpy(out)
+
+
+def float_to_native(samples: Tensor, subtype: str) -> np.ndarray:
+    """Float (C, S) as native (S, C), rounded to the subtype's bits, clipped to its range."""
+    values = samples.detach().cpu().numpy()
+    dtype = native_dtype(subtype)
+    if dtype != "int32":
+        return np.ascontiguousarray(values.T, dtype=dtype)
+    bits = _bits(subtype)
+    half = 2.0 ** (bits - 1)
+    out = np.empty(values.shape[::-1], np.int32)
+    for channel, row in enumerate(values):
+        levels = np.clip(np.rint(row.astype(np.float64) * half), -half, half - 1)
+        out[:, channel] = levels.astype(np.int64) << (32 - bits)
+    return out
+
+
+def _bits(subtype: str) -> int:
+    """Bits of a sample of an integer subtype; the companded and adaptive ones decode to 16."""
+    digits = subtype.removeprefix("PCM_").removeprefix("ALAC_").strip("SU")
+    return int(digits) if digits.isdigit() else 16
