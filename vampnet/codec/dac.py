@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, prod
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -52,6 +53,7 @@ class DAC(Codec):
             codebook_dim=codebook_dim,
             sample_rate=sample_rate,
         )
+        _check_sizes(self.kwargs)
         self._check_rates(encoder_rates, decoder_rates)
         width = encoder_dim * 2 ** len(encoder_rates) if latent_dim is None else latent_dim
         self.sample_rate = sample_rate
@@ -133,3 +135,12 @@ def decoder_reach(rates: Sequence[int], unit_reach: int) -> int:
         step //= rate
         samples += step * unit_reach
     return ceil(samples / prod(rates))
+
+
+def _check_sizes(kwargs: dict[str, Any]) -> None:
+    for name, value in kwargs.items():
+        sizes = value if name.endswith("_rates") else [value]
+        if name == "latent_dim" and value is None:
+            continue
+        if not sizes or any(type(size) is not int or size < 1 for size in sizes):
+            raise ValueError(f"{name} is {value!r}; it must be made of whole numbers, 1 or more")
