@@ -1,0 +1,34 @@
+"""``python -m harp_app``: serve the endpoint with the default options."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from harp_app.server import LOOPBACK, serve
+
+
+def main() -> int:
+    """Serve; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m harp_app", description=__doc__)
+    parser.add_argument("--host", default=LOOPBACK)
+    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--secret", help="a word; the address is then http://HOST:PORT/WORD")
+    parser.add_argument("--takes", type=int, default=1, help="output tracks, 1 to 4")
+    parser.add_argument("--models", help="a folder of model folders to choose from")
+    parser.add_argument("--device", default="cpu")
+    chosen = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    try:
+        serve(**vars(chosen))
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
