@@ -199,7 +199,7 @@ def load_vampnet(path: str | Path, codec: Codec, *, adapters: str | Path | None 
     config = _build(VampNetConfig, kwargs, path)
     _check_codec(config, codec, path)
     with torch.device("meta"):  # no time spent on random weights that are replaced at once
-        model = VampNet(config)
+        model = _build(VampNet, {"config": config}, path)
     state["codebooks"] = codec.codebooks[: config.n_codebooks].detach().clone()
     _fill(model, state, path)
     if own:
