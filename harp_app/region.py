@@ -162,7 +162,7 @@ class Region:
         return self.samples.mean(0, keepdim=True) if mono else self.samples
 
     def _balance(self, made_channels: int, silent_stays: bool) -> list[float]:
-        """A factor for each channel: its level beside the others if one fills them, 0 for silence."""
+        """A factor for each channel: its share of the level if one fills them, 0 for silence."""
         rms = self.channel_rms
         mean = math.sqrt(sum(value**2 for value in rms) / len(rms))
         if mean == 0:
@@ -194,9 +194,9 @@ class Region:
         native = self.native.copy()
         ceiling = _ceiling()
         for start, end in spans:
-            there = native_to_float(self.native[start:end])
+            there = native_to_float(self.native[start:end]).clamp(-ceiling, ceiling)
             kept = _kept_weight(end - start, self.sample_rate)
-            mixed = made[:, start:end] * (1 - kept) + (there * kept).clamp(-ceiling, ceiling)
+            mixed = made[:, start:end] * (1 - kept) + there * kept
             native[start:end] = float_to_native(mixed, self.format.subtype)
         return replace(self, native=native)
 

@@ -59,7 +59,6 @@ __all__ = [
 StrPath = str | os.PathLike[str]
 
 _WRITE_BLOCK = 1 << 16  # frames; libsndfile's Vorbis encoder overflows its stack on huge writes
-_READ_BLOCK = 1 << 20  # frames
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile's "as many as there are"
 _LOSSY = ("MP3", "OGG")
 
@@ -79,17 +78,17 @@ class Audio:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a header says: frames (None where it does not say), channels, rate in Hz, format."""
+    """What a header says: frames (samples of each channel), channels, rate in Hz, format."""
 
-    frames: int | None
+    frames: int
     channels: int
     sample_rate: int
     format: AudioFormat
 
     @property
-    def duration_s(self) -> float | None:
-        """Length in seconds, None where the header does not say."""
-        return None if self.frames is None else self.frames / self.sample_rate
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.sample_rate
 
 
 @dataclass(frozen=True)
@@ -164,8 +163,9 @@ def _opened(path: StrPath, limits: Limits) -> Iterator[tuple[soundfile.SoundFile
 
 def _checked(sound: soundfile.SoundFile, found: chunks.Chunks, limits: Limits, name: str) -> Probe:
     """The header as a Probe, or AudioError where it is outside the limits."""
-    channels, rate = sound.channels, sound.samplerate
-    frames = None if sound.frames >= _UNKNOWN_FRAMES else sound.frames
+    frames, channels, rate = sound.frames, sound.channels, sound.samplerate
+    if frames >= _UNKNOWN_FRAMES:
+        raise AudioError(f"{name} does not say how long it is (a recorded stream); save it anew")
     if frames == 0:
         raise AudioError(f"{name} holds no sound (0 samples); at least 1 sample is needed")
     if not 1 <= channels <= limits.max_channels:
@@ -173,21 +173,15 @@ def _checked(sound: soundfile.SoundFile, found: chunks.Chunks, limits: Limits, n
     if not limits.min_rate_hz <= rate <= limits.max_rate_hz:
         allowed = f"{limits.min_rate_hz} to {limits.max_rate_hz} Hz are allowed"
         raise AudioError(f"{name} has a sample rate of {rate} Hz; {allowed}")
-    form = AudioFormat(sound.format, sound.subtype, sound.endian, found.kept)
-    header = Probe(frames, channels, rate, form)
-    _check_size(frames or 0, header, limits, name)
-    return header
-
-
-def _check_size(frames: int, header: Probe, limits: Limits, name: str) -> None:
-    """Raise AudioError where so many frames are longer or larger than allowed."""
-    seconds = frames / header.sample_rate
-    if seconds > limits.max_duration_s:
-        raise AudioError(f"{name} is {seconds:.1f} s long; {limits.max_duration_s:g} s are allowed")
-    size = frames * header.channels * 4 / 2**20
+    if frames > limits.max_duration_s * rate:
+        allowed = f"{limits.max_duration_s:g} s are allowed"
+        raise AudioError(f"{name} is {frames / rate:.1f} s long; {allowed}")
+    size = frames * channels * 4 / 2**20
     if size > limits.max_decoded_mib:
         allowed = f"{limits.max_decoded_mib} MiB are allowed"
         raise AudioError(f"{name} decodes to {size:.1f} MiB; {allowed}")
+    form = AudioFormat(sound.format, sound.subtype, sound.endian, found.kept)
+    return Probe(frames, channels, rate, form)
 
 
 def probe(path: StrPath, limits: Limits = DEFAULT_LIMITS) -> Probe:
@@ -205,44 +199,25 @@ def read_native(
     audio, is outside `limits`, cut off or damaged, or holds NaN or infinite values.
     """
     with _opened(path, limits) as (sound, header, name):
-        if start < 0 or (header.frames is not None and start >= header.frames):
-            raise AudioError(f"{name} has no frame {start}; 0 to {(header.frames or 1) - 1} exist")
-        wanted = None if header.frames is None else header.frames - start
-        if frames is not None:
-            wanted = frames if wanted is None else min(frames, wanted)
+        if not 0 <= start < header.frames:
+            raise AudioError(f"{name} has no frame {start}; 0 to {header.frames - 1} exist")
+        wanted = header.frames - start if frames is None else min(frames, header.frames - start)
         try:
-            sound.seek(start)
-            samples = _decode(sound, header, wanted, limits, name)
+            if start:
+                sound.seek(start)
+            # The memory of frames that a lying header promises is reserved, but never touched.
+            room = np.empty((wanted, header.channels), native_dtype(header.format.subtype))
+            samples = sound.read(out=room)
         except (soundfile.SoundFileError, RuntimeError):
             raise AudioError(f"{name} is damaged: its sound cannot be decoded") from None
     # The header of a lossy stream may count a few frames that its decoder does not give.
-    whole = header.format.container in _LOSSY or wanted is None or len(samples) == wanted
-    if not whole or not len(samples):
-        raise AudioError(f"{name} is cut off: {len(samples)} of {wanted or 1} samples are there")
+    if len(samples) < (1 if header.format.container in _LOSSY else wanted):
+        raise AudioError(f"{name} is cut off: {len(samples)} of {wanted} samples are there")
     if samples.dtype != np.int32 and not np.isfinite(samples).all():
         bad = np.flatnonzero(~np.isfinite(samples).all(axis=1))
         where = f"{len(bad)} of {len(samples)}, first at {bad[0] / header.sample_rate:.3f} s"
         raise AudioError(f"{name} holds NaN or infinite samples ({where}); none are allowed")
     return samples, header.sample_rate, header.format
-
-
-def _decode(
-    sound: soundfile.SoundFile, header: Probe, wanted: int | None, limits: Limits, name: str
-) -> np.ndarray:
-    """Decode block by block, so that a header that lies about its length cannot fill the memory."""
-    dtype = native_dtype(header.format.subtype)
-    blocks: list[np.ndarray] = [np.empty((0, header.channels), dtype)]
-    done = 0
-    while wanted is None or done < wanted:
-        ask = _READ_BLOCK if wanted is None else min(_READ_BLOCK, wanted - done)
-        block = np.empty((ask, header.channels), dtype)
-        block = sound.read(out=block)
-        if not len(block):
-            break
-        blocks.append(block)
-        done += len(block)
-        _check_size(done, header, limits, name)
-    return np.concatenate(blocks)
 
 
 def read(
@@ -267,7 +242,9 @@ def check_writable(path: StrPath) -> None:
     """AudioError where no file can be put at `path`, to be known before the work is done."""
     target, name = Path(path), _label(Path(path))
     try:
-        if not target.name or target.is_dir():
+        if not target.name or "\0" in target.name:
+            raise AudioError(f"cannot write {name}: that is not a file name")
+        if target.is_dir():
             raise AudioError(f"cannot write {name}: it is a folder; a file name is needed")
         if not target.parent.is_dir():
             raise AudioError(f"cannot write {name}: its folder does not exist")
@@ -288,7 +265,7 @@ def write_native(path: StrPath, native: np.ndarray, sample_rate: int, form: Audi
     where the container cannot hold it or the disk refuses.
     """
     check_writable(path)
-    target, name = Path(os.path.realpath(path)), _label(Path(path))
+    target, name = Path(path).resolve(), _label(Path(path))
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     # 0 is the best an encoder has, 1 the smallest file.
     quality = {"compression_level": 0.1} if form.subtype in ("VORBIS", "MPEG_LAYER_III") else {}

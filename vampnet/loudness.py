@@ -71,24 +71,25 @@ def _lufs(mean_square: float) -> float:
 def loudness_lufs(samples: Tensor, sample_rate: int) -> float:
     """Integrated loudness of (C, S) in LUFS, all channels weighted alike; -inf for silence.
 
-    Below 0.4 s, and where every block lies under the gate of -70 LUFS, it is the RMS level on the
-    same scale (mean squares summed over the channels). Source: ITU-R BS.1770-4, Annex 1.
+    Below 0.4 s it is the RMS level on the same scale (mean squares summed over the channels).
+    Where every block lies under the gate of -70 LUFS that gate is open, so that quiet audio has a
+    loudness too. A last block that is seven eighths full counts. Source: ITU-R BS.1770-4, Annex 1.
     """
     values = samples.detach().cpu().numpy()
     n_samples = values.shape[-1]
     if not values.size:
         return -math.inf
-    n_hops = int(n_samples / (_HOP_S * sample_rate) + 1e-9)
-    if n_samples >= MIN_LOUDNESS_S * sample_rate and n_hops >= _HOPS_A_BLOCK:
-        edges = (_HOP_S * sample_rate * np.arange(n_hops + 1) + 1e-6).astype(np.int64)
+    hop = _HOP_S * sample_rate
+    if n_samples >= MIN_LOUDNESS_S * sample_rate:
+        edges = (hop * np.arange(round(n_samples / hop) + 1) + 1e-6).astype(np.int64)
+        edges = edges.clip(max=n_samples)
         energies = _hop_energies(values, edges, _k_weighting(sample_rate))
         blocks = np.convolve(energies, np.ones(_HOPS_A_BLOCK), "valid")
         blocks = blocks / (MIN_LOUDNESS_S * sample_rate)
         floor = 10 ** ((_ABSOLUTE_GATE_LUFS - _OFFSET_DB) / 10)
-        loud = blocks[blocks > floor]
-        if len(loud):
-            loud = loud[loud > loud.mean() * 10 ** (_RELATIVE_GATE_LU / 10)]
-            return _lufs(float(loud.mean()))
+        loud = blocks[blocks > floor] if (blocks > floor).any() else blocks
+        loud = loud[loud >= loud.mean() * 10 ** (_RELATIVE_GATE_LU / 10)]
+        return _lufs(float(loud.mean()))
     energy = sum(float(np.square(row, dtype=np.float64).sum()) for row in values)
     return _lufs(energy / n_samples)
 

@@ -66,7 +66,7 @@ def format_for(path: str | os.PathLike[str], form: AudioFormat | None) -> AudioF
     wanted = _BY_SUFFIX.get(suffix)
     if wanted is None or (form is not None and form.container in wanted):
         return form or AudioFormat()
-    subtypes = [form.subtype] if form is not None else []
+    subtypes = [form.subtype] if form is not None and form.lossless else []
     subtypes += ["OPUS"] if suffix == ".opus" else [_DEFAULT_SUBTYPE]
     fits = [subtype for subtype in subtypes if soundfile.check_format(wanted[0], subtype)]
     subtype = fits[0] if fits else soundfile.default_subtype(wanted[0]) or _DEFAULT_SUBTYPE

@@ -1,0 +1,339 @@
+"""Audio files: what is read is what was written, and what cannot be read says why in one line."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import noise, tone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vampnet import audio, chunks
+from vampnet.audio import Audio, AudioError, AudioFormat, Limits
+
+LOSSLESS = [
+    ("WAV", "PCM_16"),
+    ("WAV", "PCM_24"),
+    ("WAV", "PCM_32"),
+    ("WAV", "PCM_U8"),
+    ("WAV", "FLOAT"),
+    ("WAV", "DOUBLE"),
+    ("WAVEX", "PCM_24"),
+    ("RF64", "PCM_24"),
+    ("AIFF", "PCM_16"),
+    ("AIFF", "PCM_24"),
+    ("AIFF", "FLOAT"),
+    ("FLAC", "PCM_16"),
+    ("FLAC", "PCM_24"),
+]
+
+
+def wav_bytes(channels=1, rate=44100, samples=64, bits=16, data_size=None) -> bytes:
+    """A wav file by hand, so that its header can lie."""
+    data = b"\1\0" * samples * max(channels, 1)
+    size = len(data) if data_size is None else data_size
+    width = channels * bits // 8
+    header = struct.pack("<HHIIHH", 1, channels, rate, rate * width, width, bits)
+    body = b"WAVEfmt " + struct.pack("<I", 16) + header + b"data" + struct.pack("<I", size) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize(("container", "subtype"), LOSSLESS)
+def test_native_samples_survive_bit_for_bit(tmp_path, container, subtype):
+    rng = np.random.default_rng(1)
+    if subtype == "FLOAT":
+        native = rng.standard_normal((501, 2)).astype(np.float32)
+    elif subtype == "DOUBLE":
+        native = rng.standard_normal((501, 2))
+    else:
+        native = audio.float_to_native(torch.from_numpy(rng.uniform(-1, 1, (2, 501))), subtype)
+    form = AudioFormat(container, subtype)
+    audio.write_native(tmp_path / "x", native, 48000, form)
+    back, rate, found = audio.read_native(tmp_path / "x")
+    assert (rate, found) == (48000, form) and form.lossless
+    assert back.dtype == native.dtype and np.array_equal(back, native)
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(("container", "subtype"), LOSSLESS)
+def test_float_round_trip_is_exact_after_the_first(tmp_path, container, subtype):
+    form = AudioFormat(container, subtype)
+    audio.write(tmp_path / "a", Audio(noise(0.05, 44100, 2), 44100, form))
+    first = audio.read(tmp_path / "a")
+    audio.write(tmp_path / "b", first)
+    assert torch.equal(first.samples, audio.read(tmp_path / "b").samples)
+
+
+def test_integers_reach_full_scale_and_no_further():
+    native = audio.float_to_native(torch.tensor([[1.5, 1.0, -1.0, -2.0, 0.0]]), "PCM_16")
+    assert (native[:, 0] >> 16).tolist() == [32767, 32767, -32768, -32768, 0]
+
+
+@pytest.mark.parametrize("rate", [44100, 48000])
+@pytest.mark.parametrize(("container", "subtype"), [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS")])
+@pytest.mark.parametrize("n_samples", [1, 4410, 100_001])
+def test_lossy_files_keep_length_and_alignment(tmp_path, container, subtype, rate, n_samples):
+    sound = audio.fit(noise(3, rate, 2) + tone(3, rate, 2), n_samples)
+    audio.write(tmp_path / "x", Audio(sound, rate, AudioFormat(container, subtype)))
+    back = audio.read(tmp_path / "x")
+    assert back.samples.shape == sound.shape and back.sample_rate == rate
+    if n_samples > 10_000:
+        spectrum = np.fft.rfft(back.samples[0].numpy()) * np.conj(np.fft.rfft(sound[0].numpy()))
+        assert int(np.argmax(np.fft.irfft(spectrum))) == 0
+
+
+@given(
+    n_samples=st.integers(1, 3000),
+    channels=st.integers(1, 8),
+    rate=st.integers(8000, 192000),
+    to=st.sampled_from([8000, 44100, 48000, 192000]),
+)
+@settings(max_examples=40, deadline=None)
+def test_resample_gives_the_length_asked_for(n_samples, channels, rate, to):
+    sound = noise(1, 3000, 1)[:, :n_samples].repeat(channels, 1)
+    out = audio.resample(sound, rate, to)
+    assert out.shape == (channels, -(-n_samples * to // rate)) and torch.isfinite(out).all()
+    assert all(torch.equal(row, out[0]) for row in out)
+    assert audio.resample(out, to, rate, n_samples).shape == sound.shape
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 48000, 96000, 192000])
+def test_resample_is_aligned_and_clean(rate):
+    sound = tone(0.5, rate, 2)
+    back = audio.resample(audio.resample(sound, rate, 44100), 44100, rate, sound.shape[1])
+    inner = slice(rate // 50, -rate // 50)
+    assert (back - sound)[:, inner].abs().max() < 1e-4
+    straight = tone(0.5, 44100, 2)
+    moved = audio.resample(sound, rate, 44100, straight.shape[1])
+    assert (moved - straight)[:, 882:-882].abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 44100, 96000])
+@pytest.mark.parametrize("seconds", [0.4, 0.77, 7.3])
+def test_loudness_is_that_of_the_standard(rate, seconds):
+    pyloudnorm = pytest.importorskip("pyloudnorm")
+    sound = noise(seconds, rate, 2) * torch.linspace(0, 1, round(seconds * rate)) ** 2
+    expected = pyloudnorm.Meter(rate).integrated_loudness(sound.T.double().numpy())
+    assert audio.loudness_lufs(sound, rate) == pytest.approx(expected, abs=1e-3)
+
+
+def test_loudness_of_the_reference_tone_and_of_little():
+    assert audio.loudness_lufs(tone(2, 48000, 1, 997, 1.0), 48000) == pytest.approx(-3.01, abs=0.05)
+    assert audio.loudness_lufs(tone(0.1, 48000, 1, 997, 1.0), 48000) == pytest.approx(-3.7, abs=0.1)
+    assert audio.loudness_lufs(torch.zeros(2, 48000), 48000) == -np.inf
+    assert audio.loudness_lufs(torch.zeros(2, 0), 48000) == -np.inf
+    assert -110 < audio.loudness_lufs(noise(1, 48000, 1, 1e-5), 48000) < -90
+
+
+@pytest.mark.parametrize("gain", [1e-4, 0.01, 1.0, 20.0])
+def test_normalize_reaches_the_target_with_one_gain(gain):
+    sound = gain * torch.cat([noise(1, 44100, 1), 0.3 * noise(1, 44100, 1, seed=2)])
+    out, used = audio.normalize(sound, 44100)
+    assert audio.loudness_lufs(out, 44100) == pytest.approx(-24, abs=0.05)
+    assert torch.allclose(out, sound * used) and out.abs().max() <= 1
+
+
+def test_normalize_keeps_peaks_and_silence():
+    click = torch.zeros(1, 44100)
+    click[0, 100] = 0.5
+    assert audio.normalize(click, 44100)[0].abs().max() == pytest.approx(1.0)
+    silence = torch.zeros(2, 44100)
+    assert audio.normalize(silence, 44100)[1] == 1.0
+    assert torch.equal(audio.normalize(silence, 44100)[0], silence)
+
+
+def test_golden_preprocessing_is_at_the_target(golden):
+    out = torch.from_numpy(np.load(golden / "preprocess.npz")["out"][0])
+    assert audio.loudness_lufs(out[:, :26460], 44100) == pytest.approx(-24.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64"])
+@pytest.mark.parametrize("subtype", ["PCM_24", "FLOAT"])
+def test_loop_and_tempo_chunks_survive_verbatim(tmp_path, container, subtype):
+    kept = (
+        (b"acid", bytes(range(24))),
+        (b"smpl", b"\1" * 60),
+        (b"cue ", b"\2" * 27),  # an odd length, to be padded
+        (b"LIST", b"adtlnote"),
+        (b"bext", b"\3" * 602),
+    )
+    path = tmp_path / "x.wav"
+    sound = Audio(
+        noise(0.01, 44100, 1)[:, :333], 44100, AudioFormat(container, subtype, "FILE", kept)
+    )
+    audio.write(path, sound)
+    back = audio.read(path)
+    assert back.format == sound.format and torch.allclose(back.samples, sound.samples, atol=1e-6)
+    raw = path.read_bytes()
+    if container != "RF64":
+        assert struct.unpack("<I", raw[4:8])[0] == len(raw) - 8
+    else:
+        assert struct.unpack("<Q", raw[20:28])[0] == len(raw) - 8
+
+
+def test_markers_of_an_aiff_file_survive(tmp_path):
+    form = AudioFormat(
+        "AIFF", "PCM_24", "FILE", ((b"MARK", b"\0\1\0\1\0\0\0\5\3one"), (b"basc", b"\1" * 84))
+    )
+    audio.write(tmp_path / "x.aif", Audio(noise(0.01, 44100, 2), 44100, form))
+    assert audio.read(tmp_path / "x.aif").format == form
+
+
+def test_the_walk_survives_any_header(tmp_path):
+    rng = np.random.default_rng(0)
+    whole = wav_bytes()
+    for _ in range(300):
+        bad = bytearray(whole[: rng.integers(1, len(whole))])
+        for place in rng.integers(0, len(bad), 3):
+            bad[place] = rng.integers(256)
+        path = tmp_path / "bad.wav"
+        path.write_bytes(bad)
+        with open(path, "rb") as file:
+            chunks.walk(file, len(bad))
+        try:
+            audio.read(path)
+        except AudioError as error:
+            assert "\n" not in str(error)
+
+
+def make_bad_files(folder) -> dict[str, tuple[bytes | None, str]]:
+    sound = np.zeros((100, 1), np.float32)
+    soundfile.write(folder / "none.wav", sound[:0], 44100)
+    soundfile.write(folder / "fast.wav", sound, 384000)
+    soundfile.write(folder / "slow.wav", sound, 4000)
+    soundfile.write(folder / "nine.wav", np.zeros((10, 9)), 44100)
+    soundfile.write(folder / "long.flac", np.zeros((60 * 8000, 1)), 8000)
+    for name, value in (("nan.wav", np.nan), ("inf.wav", np.inf)):
+        sound[5] = value
+        soundfile.write(folder / name, sound, 44100, subtype="FLOAT")
+    soundfile.write(folder / "whole.flac", noise(1).T.numpy(), 44100)
+    whole = (folder / "whole.flac").read_bytes()
+    return {
+        "empty.wav": (b"", "empty"),
+        "text.wav": (b"these are words\n" * 50, "not audio"),
+        "text.mp3": (b"these are words\n" * 50, "not audio"),
+        "text.raw": (b"these are words\n" * 50, "not audio"),
+        "pdf": (b"%PDF-1.7\n" + bytes(range(256)) * 10, "not audio"),
+        "cut.wav": (wav_bytes(samples=500)[:600], "cut off"),
+        "header.wav": (wav_bytes()[:36], "cut off"),
+        "cut.flac": (whole[: len(whole) // 2], "cut off|damaged"),
+        "channels.wav": (wav_bytes(channels=0), "0 channels"),
+        "none.wav": (None, "0 samples"),
+        "fast.wav": (None, "384000 Hz.*192000 Hz"),
+        "slow.wav": (None, "4000 Hz.*8000"),
+        "nine.wav": (None, "9 channels.*8"),
+        "long.flac": (None, r"60\.0 s long; 30 s"),
+        "nan.wav": (None, "NaN"),
+        "inf.wav": (None, "NaN or infinite"),
+        "missing.wav": (None, "does not exist"),
+        "a\0b.wav": (None, "cannot be opened"),
+        "n" * 300: (None, "cannot be opened"),
+        "folder.wav": (None, "folder"),
+    }
+
+
+def test_bad_files_are_refused_in_one_clear_sentence(tmp_path):
+    (tmp_path / "folder.wav").mkdir()
+    for name, (content, reason) in make_bad_files(tmp_path).items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(AudioError, match=reason) as caught:
+            audio.read(tmp_path / name, Limits(max_duration_s=30))
+        text = str(caught.value)
+        assert "\n" not in text and str(tmp_path) not in text and len(text) < 250, text
+        assert name[:3] in text.replace("?", "\0")
+
+
+def test_limits_are_checked_before_decoding(tmp_path):
+    path = tmp_path / "bomb.flac"
+    soundfile.write(path, np.zeros((8 * 44100, 8), np.int16), 44100)
+    with pytest.raises(AudioError, match=r"10\.8 MiB; 4 MiB"):
+        audio.probe(path, Limits(max_decoded_mib=4))
+    lie = bytearray(path.read_bytes())
+    lie[21:26] = bytes([lie[21] & 0xF0, 0, 0, 0, 0])  # "length unknown"
+    path.write_bytes(lie)
+    with pytest.raises(AudioError, match="does not say how long"):
+        audio.read(path)
+
+
+def test_sizes_left_open_by_a_recorder_are_read_to_the_end(tmp_path):
+    path = tmp_path / "pipe.wav"
+    path.write_bytes(wav_bytes(samples=200, data_size=0xFFFFFFFF))
+    assert audio.read(path).samples.shape[1] == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["loop", "LOOP.WAV", "mein Löop #3.wav", "loop.mp3", "loop.raw", "-x"]
+)
+def test_content_counts_not_the_name(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(wav_bytes(samples=50))
+    assert audio.probe(path).format.container == "WAV"
+    assert audio.read(os.fspath(path)).samples.shape == (1, 50)
+
+
+def test_a_part_of_a_file(tmp_path):
+    path = tmp_path / "x.flac"
+    audio.write(path, Audio(noise(0.1, 44100, 2), 44100))
+    whole = audio.read(path).samples
+    assert torch.equal(audio.read(path, start=1000, frames=500).samples, whole[:, 1000:1500])
+    assert torch.equal(audio.read(path, start=4000, frames=10**9).samples, whole[:, 4000:])
+    with pytest.raises(AudioError, match="no frame"):
+        audio.read(path, start=4410)
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("x.wav", AudioFormat("FLAC", "PCM_24"), ("WAV", "PCM_24")),
+        ("x.WAV", AudioFormat("WAVEX", "FLOAT"), ("WAVEX", "FLOAT")),
+        ("x.flac", AudioFormat("WAV", "FLOAT"), ("FLAC", "PCM_24")),
+        ("x.aiff", AudioFormat("WAV", "FLOAT"), ("AIFF", "FLOAT")),
+        ("x.ogg", AudioFormat("WAV", "PCM_16"), ("OGG", "VORBIS")),
+        ("x.mp3", AudioFormat("WAV", "PCM_16"), ("MP3", "MPEG_LAYER_III")),
+        ("x.wav", AudioFormat("MP3", "MPEG_LAYER_III"), ("WAV", "PCM_24")),
+        ("x", AudioFormat("AIFF", "PCM_16"), ("AIFF", "PCM_16")),
+        ("x.wav", None, ("WAV", "PCM_24")),
+        ("x.flac", None, ("FLAC", "PCM_24")),
+        ("x", None, ("WAV", "PCM_24")),
+    ],
+)
+def test_the_name_may_ask_for_another_container(tmp_path, name, before, after):
+    audio.write(tmp_path / name, Audio(tone(0.1), 44100, before))
+    found = audio.probe(tmp_path / name)
+    assert (found.format.container, found.format.subtype, found.frames) == (*after, 4410)
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path):
+    sound = Audio(tone(0.1, 96000, 3), 96000)
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "old.mp3").write_bytes(b"old")
+    (tmp_path / "file").write_bytes(b"")
+    for name, reason in {
+        "folder.wav": "is a folder",
+        "nowhere/x.wav": "does not exist",
+        "file/x.wav": "does not exist",
+        "old.mp3": "MP3 cannot hold 3 channels at 96000 Hz",
+        "n" * 300: "cannot write",
+        "a\0b": "cannot write",
+    }.items():
+        with pytest.raises(AudioError, match=reason):
+            audio.write(tmp_path / name, sound)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.wav", "old.mp3"]
+    assert (tmp_path / "old.mp3").read_bytes() == b"old"
+
+
+def test_writing_replaces_a_file_and_follows_a_link(tmp_path):
+    (tmp_path / "real.wav").write_bytes(b"old")
+    try:
+        (tmp_path / "link.wav").symlink_to(tmp_path / "real.wav")
+    except OSError:
+        pytest.skip("no symbolic links here")
+    audio.write(tmp_path / "link.wav", Audio(tone(0.1), 44100))
+    assert (tmp_path / "link.wav").is_symlink()
+    assert audio.probe(tmp_path / "real.wav").frames == 4410
