@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from harp_app.errors import ErrorLines, error_message
-from harp_app.gate import ASGIApp, Receive, Scope, Send, answer, local_path
+from harp_app.gate import ASGIApp, Receive, Scope, Send, answer
 from harp_app.jobs import Job, Jobs
 from harp_app.protocol import SCOPE_ARRIVED, SCOPE_JOB
 
@@ -23,12 +23,11 @@ UNKNOWN_JOB = "This job is not known here; the server may have been restarted. P
 
 
 class Arrivals:
-    """The middleware. prefix: the path under which gradio is mounted, "" or "/word"."""
+    """The middleware; ``app`` is gradio's, mounted at the root."""
 
-    def __init__(self, app: ASGIApp, jobs: Jobs, prefix: str) -> None:
+    def __init__(self, app: ASGIApp, jobs: Jobs) -> None:
         self._app = app
         self._jobs = jobs
-        self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; whatever escapes below is logged and answered without details."""
@@ -51,7 +50,7 @@ class Arrivals:
                 await answer(send, 500, f"Something went wrong; the log has it under {job_id}.")
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = (local_path(scope, self._prefix) or "").rstrip("/")
+        path = scope["path"].rstrip("/")
         method = scope["method"]
         if method == "POST" and path == "/gradio_api/call/process":
             await self._job(scope, receive, send)
@@ -100,6 +99,16 @@ class Arrivals:
             job.fetched = True
         lines = ErrorLines(job.id if job else stream)
 
+        def left() -> None:
+            if job is not None and not lines.told_end and job.stop("The client left."):
+                log.info("job %s stopped: its client left", job.id)
+
+        async def hear() -> MutableMapping[str, Any]:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                left()
+            return message
+
         async def rewrite(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.body":
                 last = not message.get("more_body", False)
@@ -107,15 +116,14 @@ class Arrivals:
             await send(message)
 
         try:
-            await self._app(_uncompressed(scope), receive, rewrite)
+            await self._app(_uncompressed(scope), hear, rewrite)
         except Exception as error:  # noqa: BLE001
             if not lines.told_end:
                 raise
             log.debug("stream %s ended with %s", stream, type(error).__name__)
         finally:
+            left()
             if job is not None:
-                if not lines.told_end and job.stop("The client left."):
-                    log.info("job %s stopped: its client left", job.id)
                 self._jobs.forget(job, stream)
 
     async def _page_stream(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -42,9 +42,9 @@ _FILE = "/gradio_api/file="
 
 
 class Gate:
-    """ASGI middleware that lets the listed routes through.
+    """ASGI middleware that lets the listed routes through, without their prefix.
 
-    prefix: the path under which everything is mounted ("" or "/word"); outside it is nothing.
+    prefix: the path under which everything lies ("" or "/word"); outside it is nothing.
     files: the private folder; only files in it are sent. max_body: bytes of a POST that is no
     upload.
     """
@@ -57,20 +57,28 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 404 (413 for too long a body)."""
-        if scope["type"] == "http" and not self._open(scope):
-            await answer(send, 404, "Not found.")
-        elif scope["type"] == "http" and self._too_long(scope):
-            await answer(send, 413, "The request is too long.")
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
-        else:
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+            return
+        path = self._local_path(scope)
+        if path is None or scope["type"] != "http" or not self._open(scope["method"], path):
+            await answer(send, 404, "Not found.")
+        elif self._too_long(scope):
+            await answer(send, 413, "The request is too long.")
+        else:
+            await self._app(
+                {**scope, "path": path, "raw_path": quote(path).encode()}, receive, send
+            )
 
-    def _open(self, scope: Scope) -> bool:
-        path = local_path(scope, self._prefix)
-        if path is None:
-            return False
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    def _local_path(self, scope: Scope) -> str | None:
+        """The path behind the prefix, None when the request lies outside it."""
+        path: str = scope["path"]
+        if self._prefix and path != self._prefix and not path.startswith(self._prefix + "/"):
+            return None
+        return path[len(self._prefix) :] or "/"
+
+    def _open(self, method: str, path: str) -> bool:
+        method = "GET" if method == "HEAD" else method
         if method == "GET" and path.startswith(_FILE):
             return self._own_file(path[len(_FILE) :])
         pattern = _PATTERNS.get(method)
@@ -92,14 +100,6 @@ class Gate:
         length = headers.get(b"content-length", b"")
         # A body of unknown length could be endless; no client of ours sends one.
         return not length.isdigit() or int(length) > self._max_body
-
-
-def local_path(scope: Scope, prefix: str) -> str | None:
-    """Return the request's path behind ``prefix``, None when it lies outside."""
-    path: str = scope["path"]
-    if prefix and path != prefix and not path.startswith(prefix + "/"):
-        return None
-    return path[len(prefix) :] or "/"
 
 
 async def answer(send: Send, status: int, text: str, kind: str = "text/plain") -> None:

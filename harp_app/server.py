@@ -170,6 +170,9 @@ def build(options: Options, models: Models, found: Mapping[str, Preset] | None =
     try:
         os.environ["GRADIO_TEMP_DIR"] = str(storage.root)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        # The log of requests that gradio keeps for its monitor, and its statistics of them.
+        os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
+        os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
         if found is None:
             found = presets(Path(options.presets) if options.presets else None)
         jobs = Jobs(options.at_once, options.waiting)
@@ -196,17 +199,17 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
     storage.on_delete = lambda path: [files.discard(path) for files in blocks.temp_file_sets]
     parent = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
-    @parent.get(f"{options.prefix}/health")
+    @parent.get("/health")
     async def health() -> dict[str, Any]:
         running, waiting = jobs.counts()
         return {"status": "ok", "running": running, "waiting": waiting}
 
-    root_path = options.root_path.rstrip("/") + options.prefix if options.root_path else None
+    root_path = (options.root_path or "").rstrip("/") + options.prefix
     gr.mount_gradio_app(
         parent,
         blocks.queue(api_open=False, max_size=None),
-        path=options.prefix or "/",
-        root_path=root_path,
+        path="/",
+        root_path=root_path or None,
         show_error=False,
         enable_monitoring=False,
         run_history=False,
@@ -217,7 +220,7 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
         max_file_size=int(options.max_mb * MORE_THAN_A_FILE * MEBI),
         **dress,
     )
-    app = Gate(Arrivals(parent, jobs, options.prefix), options.prefix, storage.root)
+    app = Gate(Arrivals(parent, jobs), options.prefix, storage.root)
     return Endpoint(app, jobs, storage, processor, harp.source)
 
 

@@ -36,7 +36,7 @@ class AudioLabel:
     color: int = 0
     link: str | None = None
     amplitude: float | None = None
-    label_type: str = field(default="AudioLabel", init=False)
+    label_type: str = field(default_factory=lambda: "AudioLabel", init=False)
 
 
 @dataclass

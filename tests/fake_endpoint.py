@@ -74,7 +74,7 @@ class Running:
 @contextlib.contextmanager
 def running(pipeline: Any, presets=FAKE_PRESETS, models=None, **options: Any) -> Iterator[Running]:
     """Serve on a free port of 127.0.0.1 in a thread; stop it at the end."""
-    chosen = server.Options(port=0, **options)
+    chosen = server.Options(**{"port": 0, **options})
     listener = server.bind(chosen.host, chosen.port)
     known = Models(models, load=lambda place, device: pipeline)
     endpoint = server.build(chosen, known, presets)

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from fake_endpoint import FAKE_PRESETS, FakePipeline
+
+from harp_app.errors import ErrorLines, of_payload, plain, sentence
+from harp_app.jobs import Cancelled, Job
+from harp_app.models import Models
+from harp_app.process import Processor, ascii_stem
+from harp_app.storage import Storage
+from vampnet.audio import Limits
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Two seconds of stereo noise in 24 bits at 48 kHz."""
+    path = tmp_path / "My Lo\u00f6p #1.wav"
+    sound = 0.1 * np.random.default_rng(0).standard_normal((96000, 2))
+    soundfile.write(path, sound, 48000, subtype="PCM_24")
+    return path
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A processor around a fake pipeline; its folders lie in tmp_path."""
+
+    def made(pipeline=None, **options):
+        def folder():
+            place = tmp_path / f"answer{len(list(tmp_path.iterdir()))}"
+            place.mkdir()
+            return place
+
+        models = Models(load=lambda place, device: pipeline or FakePipeline())
+        return Processor(models, FAKE_PRESETS, folder, **options)
+
+    return made
+
+
+def ask(processor, path, job=None, **changed):
+    values = [changed.pop(c.field.replace(".", "_"), c.default) for c in processor.controls]
+    assert not changed
+    return processor(None if path is None else str(path), values, job or Job("a", 1))
+
+
+def test_the_answer_is_a_file_like_the_clip_with_a_plain_name(make, clip):
+    answer = ask(make(), clip, seed="42")
+    (file,) = answer.files
+    assert file.name == "My-Loop-1-vamp-42.wav"
+    ours, theirs = soundfile.info(file), soundfile.info(clip)
+    for name in ("frames", "samplerate", "channels", "format", "subtype"):
+        assert getattr(ours, name) == getattr(theirs, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.wav", ".wav"), ("a.WAV", ".wav"), ("a", ".wav"), ("a.bwf", ".bwf"), ("a.tmp", ".wav")],
+)
+def test_the_extension_is_one_that_harp_reads(make, clip, tmp_path, name, expected):
+    path = tmp_path / name
+    path.write_bytes(clip.read_bytes())
+    (file,) = ask(make(), path).files
+    assert file.suffix == expected and soundfile.info(file).subtype == "PCM_24"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("", "clip"), ("\u4e2d\u6587.wav", "clip"), ("a b#c.wav", "a-b-c"), ("x" * 90, "x" * 40)],
+)
+def test_stems_are_ascii_without_blanks(name, expected):
+    assert ascii_stem(name) == expected
+
+
+def test_takes_are_as_many_files_from_one_pass(make, clip):
+    pipeline = FakePipeline()
+    answer = ask(make(pipeline, takes=3), clip, seed="5")
+    assert [file.name[-16:] for file in answer.files] == [f"vamp-5-take{k}.wav" for k in (1, 2, 3)]
+    assert len({file.read_bytes() for file in answer.files}) == 3
+    assert len(pipeline.calls) == 1
+
+
+def test_the_first_label_lets_the_take_be_had_again(make, clip):
+    first = ask(make(), clip, prompt_period=13, ranges="0.5-1")
+    seed = first.settings.seed
+    mark = first.marks[0]
+    assert mark.label == f"seed {seed}" and f"seed {seed}" in mark.description
+    assert "Keep every n-th frame 13" in mark.description
+    assert "regenerate only 0.5-1 s" in mark.description
+    again = ask(make(), clip, prompt_period=13, ranges="0.5-1", seed=str(seed))
+    assert again.files[0].read_bytes() == first.files[0].read_bytes()
+    other = ask(make(), clip, prompt_period=13, ranges="0.5-1", seed=str(seed + 1))
+    assert other.files[0].read_bytes() != first.files[0].read_bytes()
+
+
+def test_outside_the_ranges_every_sample_stays(make, clip):
+    answer = ask(make(), clip, ranges="0.5-1")
+    before, _ = soundfile.read(clip, dtype="int32")
+    after, _ = soundfile.read(answer.files[0], dtype="int32")
+    changed = np.flatnonzero((before != after).any(1)) / 48000
+    assert len(changed) and changed.min() >= 0.5 and changed.max() <= 1.0
+    mark = answer.marks[1]
+    assert (mark.t, mark.duration, mark.label) == (0.5, 0.5, "new")
+
+
+def test_kept_beats_are_labels(make, clip):
+    pipeline = FakePipeline()
+    answer = ask(make(pipeline), clip, prompt_beat_ms=100, bpm=120)
+    beats = answer.marks[1:]
+    assert pipeline.calls[0]["bpm"] == 120
+    assert [mark.t for mark in beats] == [0.0, 0.5, 1.0, 1.5]
+    assert [mark.label for mark in beats] == ["bar", "beat", "beat", "beat"]
+    assert all(abs(mark.duration - 0.1) < 1e-9 for mark in beats)
+    assert all(0 <= mark.color < 2**31 for mark in answer.marks)
+
+
+def test_ranges_of_bars_may_end_a_hair_behind_the_clip(make, clip):
+    assert ask(make(), clip, ranges="bar 1", bpm=119).settings.ranges_s == ((0.0, 2.0),)
+    with pytest.raises(ValueError, match="2.01-3 s lies outside the clip, which is 2.000 s long"):
+        ask(make(), clip, ranges="2.01-3")
+    with pytest.raises(ValueError, match="lies outside"):
+        ask(make(), clip, ranges="bar 1-2", bpm=120)
+
+
+def test_mono_and_loudness_reach_the_pipeline(make, clip):
+    stereo, mono = ask(make(), clip, seed="1"), ask(make(), clip, seed="1", stereo=False)
+    assert stereo.files[0].read_bytes() != mono.files[0].read_bytes()
+    assert soundfile.info(mono.files[0]).channels == 2
+
+
+def test_limits_are_told_with_numbers(make, clip, tmp_path):
+    with pytest.raises(ValueError, match=r"0\.5 MB; at most 0.1 MB"):
+        ask(make(max_file_mb=0.1), clip)
+    with pytest.raises(ValueError, match=r"2\.0 s long; 1 s are allowed"):
+        ask(make(limits=Limits(max_duration_s=1.0)), clip)
+    with pytest.raises(ValueError, match="choose one first"):
+        ask(make(), None)
+    empty = tmp_path / "empty.wav"
+    empty.write_bytes(b"")
+    with pytest.raises(ValueError, match="0 bytes"):
+        ask(make(), empty)
+    with pytest.raises(ValueError, match="takes is 5; allowed is 1 to 4"):
+        make(takes=5)
+
+
+def test_a_stopped_job_leaves_the_pipeline_between_steps(make, clip):
+    pipeline, job = FakePipeline(step_s=0.01), Job("a", 1)
+    threading.Timer(0.15, job.stop, ("The job was cancelled.",)).start()
+    with pytest.raises(Cancelled):
+        ask(make(pipeline), clip, job, sampling_steps=64)
+    assert 0 < pipeline.steps_done < 40
+
+
+def test_models_load_once_when_asked_for_and_only_known_ones(tmp_path):
+    for name in ("drums", "bass", ".hidden"):
+        (tmp_path / name).mkdir()
+    loaded = []
+
+    def load(place, device):
+        time.sleep(0.05)
+        loaded.append(place)
+        return object()
+
+    models = Models(tmp_path, load=load)
+    assert models.names == ("default", "bass", "drums") and not loaded
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(models.get("drums"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loaded == [str(tmp_path / "drums")] and len(set(map(id, found))) == 1
+    with pytest.raises(ValueError, match="choose default, bass, drums"):
+        models.get("../..")
+    with pytest.raises(ValueError, match="does not exist"):
+        Models(tmp_path / "nowhere")
+
+
+def test_a_broken_model_is_named_without_its_path(tmp_path):
+    (tmp_path / "odd").mkdir()
+
+    def load(place, device):
+        raise ValueError(f"{place}/coarse.pth: missing keys")
+
+    with pytest.raises(ValueError) as error:
+        Models(tmp_path, load=load).get("odd")
+    assert "'odd'" in str(error.value) and str(tmp_path) not in str(error.value)
+
+
+def test_storage_is_private_swept_and_removed(tmp_path):
+    deleted = []
+    storage = Storage(keep_s=3600, parent=tmp_path)
+    storage.on_delete = deleted.append
+    folder = storage.new_folder()
+    old, new = folder / "old.wav", folder / "new.wav"
+    for file in (old, new):
+        file.write_bytes(b"x")
+    long_ago = time.time() - 4000
+    os.utime(old, (long_ago, long_ago))
+    assert storage.sweep() == 1
+    assert not old.exists() and new.exists() and deleted == [str(old)]
+    if os.name != "nt":
+        assert storage.root.stat().st_mode & 0o077 == 0
+    storage.close()
+    assert not storage.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("too long: 900 s > 120 s", "too long: 900 s > 120 s"),
+        ("cannot open /tmp/gradio/ab12/x.wav now", "cannot open (file) now"),
+        (r"cannot open C:\Users\me\x.wav now", "cannot open (file) now"),
+        ("two\nlines\tand\x00more", "two lines and more"),
+        ('{"error": "x"}', '"error": "x"'),
+        ("see https://example.org/x?y", "see (address)"),
+        ("<b>bold</b> & 3 < 4", "bold & 3 < 4"),
+        ("wav/aiff/flac or 3/4/5 s", "wav/aiff/flac or 3/4/5 s"),
+        ("zu lang f\u00fcr \u00d6", "zu lang f\u00fcr \u00d6"),
+        ("", "Something went wrong in the server."),
+    ],
+)
+def test_sentences_are_plain(text, expected):
+    assert plain(text) == expected
+
+
+def test_no_sentence_has_the_number_that_means_paused():
+    assert "503" not in plain("1503 s and 503503 Hz")
+    assert len(plain("x" * 5000)) <= 300
+
+
+def test_only_what_is_meant_for_users_is_shown():
+    assert sentence(ValueError("bpm is 3"), "ab") == "bpm is 3"
+    for error in (
+        KeyError("secret"),
+        RuntimeError("secret"),
+        UnicodeDecodeError("a", b"", 0, 1, "s"),
+    ):
+        shown = sentence(error, "ab12")
+        assert "secret" not in shown and "ab12" in shown
+    assert "memory" in sentence(MemoryError(), "ab")
+
+
+def test_payloads_of_all_shapes_become_sentences():
+    assert of_payload('{"error": "too long", "visible": true}', "ab") == "too long"
+    assert of_payload('"404: Not Found"', "ab") == "404: Not Found"
+    for payload in ("null", '{"error": null}', "[1]", '{"error": "Traceback (most"}'):
+        assert "ab" in of_payload(payload, "ab")
+
+
+def test_a_stream_is_rewritten_however_it_is_cut():
+    stream = (
+        b"event: heartbeat\ndata: null\n\n"
+        + 'event: error\ndata: {"error": "f\u00fcr \u00d6"}\n\n'.encode()
+    )
+    before = stream[: stream.index(b"event: error")]
+    expected = before + "event: error\ndata: f\u00fcr \u00d6\n\n".encode()
+    for size in (1, 2, 7, 1000):
+        lines = ErrorLines("ab")
+        pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+        assert b"".join(lines.feed(p, False) for p in pieces) + lines.feed(b"", True) == expected
+        assert lines.told_end
