@@ -41,7 +41,7 @@ def noise(
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """The folder of fixtures made by the original code; the test skips where there is none."""
-    folder = Path(os.environ.get("VAMPNET_GOLDEN", ROOT.parent / "shared" / "golden"))
-    if not (folder / "README.md").is_file():
-        pytest.skip(f"no golden fixtures in {folder} (set VAMPNET_GOLDEN)")
+    folder = Path(os.environ.get("VAMPNET_GOLDEN", ROOT / "tests" / "golden"))
+    if not folder.is_dir():
+        pytest.skip(f"no golden fixtures in {folder} (VAMPNET_GOLDEN names another folder)")
     return folder

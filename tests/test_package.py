@@ -1,0 +1,137 @@
+"""The house: what may import what, what is in the wheel, and that importing does no work."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import vampnet
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+SOURCES = sorted([*ROOT.glob("vampnet/**/*.py"), *ROOT.glob("harp_app/**/*.py")])
+# What an extra's package is called when imported, where that is not its own name.
+IMPORT_NAMES = {
+    "scikit-learn": "sklearn",
+    "import-linter": "importlinter",
+    "beat-this": "beat_this",
+}
+
+pytestmark = pytest.mark.skipif(not SOURCES, reason="needs the checkout")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> set[str]:
+    """The top-level packages that a file imports anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def run_python(code: str, *, path: Path = ROOT, cwd: Path = ROOT) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(path), "GRADIO_ANALYTICS_ENABLED": "False"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip()
+
+
+def extra_modules() -> list[str]:
+    """The import names of every package that only an extra brings."""
+    base = " ".join(PROJECT["project"]["dependencies"])
+    packages = set()
+    for requirements in PROJECT["project"]["optional-dependencies"].values():
+        packages |= {re.match(r"[\w.-]+", line).group() for line in requirements}  # type: ignore
+    # gradio brings huggingface_hub along.
+    packages -= {"vampnet-harp", "huggingface_hub"}
+    return sorted(IMPORT_NAMES.get(p, p.replace("-", "_")) for p in packages if p not in base)
+
+
+def test_every_module_imports_with_the_base_dependencies_alone():
+    modules = [module_name(path) for path in SOURCES if path.name != "__main__.py"]
+    code = f"""
+import importlib, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {extra_modules()!r}:
+            raise ModuleNotFoundError("No module named " + name, name=name)
+sys.meta_path.insert(0, Absent())
+for name in {modules!r}:
+    importlib.import_module(name)
+"""
+    run_python(code)
+
+
+def test_importing_the_library_does_no_work():
+    heavy = "{'torch', 'numpy', 'scipy', 'soundfile', 'gradio', 'matplotlib'}"
+    assert run_python(f"import sys, vampnet; print({heavy} & set(sys.modules))") == "set()"
+
+
+def test_public_names_come_from_their_files():
+    assert vampnet.AudioError.__module__ == "vampnet.audio"
+    assert "Pipeline" in dir(vampnet) and set(vampnet.__all__) <= set(dir(vampnet))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = vampnet.nothing
+    for name in vampnet.__all__:
+        assert getattr(vampnet, name) is not None
+
+
+def test_one_door_for_each_kind_of_file():
+    for path in SOURCES:
+        name, imported = module_name(path), imports_of(path)
+        if name not in ("vampnet.audio", "vampnet.sample_format"):
+            assert "soundfile" not in imported, f"{name}: audio files are opened in vampnet.audio"
+        if not name.startswith("harp_app"):
+            assert not imported & {"gradio", "pyharp"}, f"{name}: only harp_app knows gradio"
+        assert "dac" not in imported and "audiotools" not in imported, name
+
+
+def test_every_module_has_a_layer():
+    layers = " ".join(
+        line
+        for contract in PROJECT["tool"]["importlinter"]["contracts"]
+        for line in contract.get("layers", ())
+    )
+    named = set(re.findall(r"[\w.]+", layers))
+    for path in SOURCES:
+        parts = module_name(path).split(".")
+        assert len(parts) == 1 or ".".join(parts[:2]) in named, f"{'.'.join(parts)} has no layer"
+
+
+def test_presets_and_weights_are_in_the_wheel(tmp_path):
+    wheel_builder = pytest.importorskip("hatchling.builders.wheel")
+    built = next(iter(wheel_builder.WheelBuilder(str(ROOT)).build(directory=str(tmp_path))))
+    with zipfile.ZipFile(built) as wheel:
+        names = set(wheel.namelist())
+        wheel.extractall(tmp_path / "site")
+    for preset in ROOT.glob("presets/*.toml"):
+        assert f"vampnet/_presets/{preset.name}" in names
+    for folder in ("vampnet", "harp_app"):
+        for file in ROOT.glob(f"{folder}/**/*"):
+            if file.is_file() and "__pycache__" not in file.parts:
+                assert file.relative_to(ROOT).as_posix() in names
+    assert not [n for n in names if n.startswith(("tests/", "presets/", "docs/", ".venv"))]
+    where = "import vampnet.presets as p; print(p.__file__); print(sorted(p.presets()))"
+    from_wheel = run_python(where, path=tmp_path / "site", cwd=tmp_path).splitlines()
+    from_checkout = run_python(where, cwd=tmp_path).splitlines()
+    assert str(tmp_path) in from_wheel[0] and str(ROOT) in from_checkout[0]
+    assert from_wheel[1] == from_checkout[1] != "[]"
