@@ -34,6 +34,15 @@ SMALL = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tiny convolutions on several threads mostly wait for one another on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def small(family: type[Codec], **changes) -> Codec:
     """A codec of random weights that is fast and whose hop is 8 samples."""
     torch.manual_seed(3)
