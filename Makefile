@@ -23,6 +23,7 @@ help:
 
 $(VENV)/torch:
 	@test -n "$(PYTHON)" || { echo "vampnet needs Python 3.10 to 3.13; none was found. Name one: make PYTHON=/path/to/python"; exit 1; }
+	@echo "Setting up $(VENV): the first time takes some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet "$(TORCH)"
 	@touch $@

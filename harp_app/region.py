@@ -33,10 +33,12 @@ from vampnet.audio import (
 )
 
 PEAK_CEILING_DBFS = -0.1
+# As a factor; one step of 16 bits lower, so that rounding to a file's steps cannot pass it.
+_CEILING = 10 ** (PEAK_CEILING_DBFS / 20) - 2**-15
 # The original fades into the variation within this time after an edge, and back before the next.
 EDGE_MS = 10.0
 LIMITER_REACH_MS = 5.0  # how far ahead of a peak, and behind it, the limiter turns the level down
-_LIMITER_ROUNDS = 6  # at most so often is the loudness that a limiter took made up for
+_LOUDNESS_ROUNDS = 6  # at most so often is the gain corrected by the loudness that came out
 _LOUDNESS_ERROR_LU = 0.1
 _LIMITER_DRIVE_DB = 12.0  # more than this is not pushed into the limiter to reach a loudness
 
@@ -172,37 +174,38 @@ class Region:
         return [0.0 if silent_stays and value == 0 else 1.0 for value in rms]
 
     def _at_own_loudness(self, made: Tensor) -> Tensor:
-        """`made` (C, S) at this region's loudness; what the limiter takes is made up for."""
+        """`made` (C, S) so that in this region's place it has its loudness.
+
+        What the limiter takes, and what the original adds at the edges, is made up for.
+        """
         loudness = loudness_lufs(made, self.sample_rate)
         if loudness == -math.inf or self.loudness_lufs == -math.inf:
             return torch.zeros_like(made)
         gain_db = self.loudness_lufs - loudness
         most_db = gain_db + _LIMITER_DRIVE_DB
-        for _ in range(_LIMITER_ROUNDS):
-            loud = made * 10 ** (gain_db / 20)
-            limited = _limited(loud, self.sample_rate)
-            if limited is loud or gain_db >= most_db:
-                break
-            missing = self.loudness_lufs - loudness_lufs(limited, self.sample_rate)
-            if abs(missing) < _LOUDNESS_ERROR_LU:
+        limited = made
+        for _ in range(_LOUDNESS_ROUNDS):
+            limited = _limited(made * 10 ** (gain_db / 20), self.sample_rate)
+            in_place = self._mixed(limited, 0, self.n_samples)
+            missing = self.loudness_lufs - loudness_lufs(in_place, self.sample_rate)
+            if abs(missing) < _LOUDNESS_ERROR_LU or gain_db >= most_db:
                 break
             gain_db = min(gain_db + missing, most_db)
         return limited
 
+    def _mixed(self, made: Tensor, start: int, end: int) -> Tensor:
+        """The span of `made` (C, S), crossfaded at both ends with the original."""
+        kept = _kept_weight(end - start, self.sample_rate)
+        there = native_to_float(self.native[start:end]).clamp(-_CEILING, _CEILING)
+        return made[:, start:end] * (1 - kept) + there * kept
+
     def _replaced(self, made: Tensor, spans: Spans) -> Region:
-        """This region with `made` (C, S) inside the spans, crossfaded at their edges."""
+        """This region with `made` (C, S) inside the spans."""
         native = self.native.copy()
-        ceiling = _ceiling()
         for start, end in spans:
-            there = native_to_float(self.native[start:end]).clamp(-ceiling, ceiling)
-            kept = _kept_weight(end - start, self.sample_rate)
-            mixed = made[:, start:end] * (1 - kept) + there * kept
+            mixed = self._mixed(made, start, end)
             native[start:end] = float_to_native(mixed, self.format.subtype)
         return replace(self, native=native)
-
-
-def _ceiling() -> float:
-    return 10 ** (PEAK_CEILING_DBFS / 20)
 
 
 def _kept_weight(n_samples: int, sample_rate: int) -> Tensor:
@@ -221,13 +224,12 @@ def _limited(samples: Tensor, sample_rate: int) -> Tensor:
     Returns `samples` itself where no peak is too high.
     """
     peaks = samples.abs().amax(0).numpy()
-    ceiling = _ceiling()
-    if peaks.max(initial=0.0) <= ceiling:
+    if peaks.max(initial=0.0) <= _CEILING:
         return samples
     reach = 2 * max(1, round(LIMITER_REACH_MS * sample_rate / 1000)) + 1
-    needed = np.minimum(1.0, ceiling / np.maximum(peaks, 1e-9).astype(np.float64))
+    needed = np.minimum(1.0, _CEILING / np.maximum(peaks, 1e-9).astype(np.float64))
     # Each value of the smooth curve averages minima that all cover its own sample: never too high.
     dipped = uniform_filter1d(
         minimum_filter1d(needed, reach, mode="nearest"), reach, mode="nearest"
     )
-    return (samples * torch.from_numpy(dipped).float()).clamp(-ceiling, ceiling)
+    return (samples * torch.from_numpy(dipped).float()).clamp(-_CEILING, _CEILING)
