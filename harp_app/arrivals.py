@@ -12,6 +12,8 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
+from starlette.exceptions import HTTPException
+
 from harp_app.errors import ErrorLines, error_message
 from harp_app.gate import ASGIApp, Receive, Scope, Send, answer
 from harp_app.jobs import Job, Jobs
@@ -34,20 +36,24 @@ class Arrivals:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        started = ended = False
 
         async def note(message: MutableMapping[str, Any]) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
+            nonlocal started, ended
+            started = True
+            ended = message["type"] == "http.response.body" and not message.get("more_body")
             await send(message)
 
         try:
             await self._route(scope, receive, note)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             job_id = Job("", 0).id
-            log.error("request %s: %s failed", job_id, scope["method"], exc_info=error)
+            unknown = isinstance(error, HTTPException)  # a stream of no job, say
+            log.error("request %s: %s failed", job_id, scope["method"], exc_info=not unknown)
             if not started:
                 await answer(send, 500, f"Something went wrong; the log has it under {job_id}.")
+            elif not ended:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].rstrip("/")
@@ -117,10 +123,6 @@ class Arrivals:
 
         try:
             await self._app(_uncompressed(scope), hear, rewrite)
-        except Exception as error:  # noqa: BLE001
-            if not lines.told_end:
-                raise
-            log.debug("stream %s ended with %s", stream, type(error).__name__)
         finally:
             left()
             if job is not None:

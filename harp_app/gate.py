@@ -1,13 +1,15 @@
-"""Which routes are open: HARP's three, upload and download, and what the page needs; no others.
+"""What gradio gets to see: the routes of HARP and of the page, and files that were uploaded.
 
-gradio opens some sixty routes (direct calls around the queue, proxies, monitoring, editing). Here
-a request that is on no line of the list below is answered 404 before gradio sees it.
+gradio opens some sixty routes (direct calls around the queue, proxies, monitoring, editing) and
+fetches addresses that a request names in a file's place. Here a route that is on no line of the
+list below is answered 404, and a request that names any file but an uploaded one 400.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -39,6 +41,8 @@ _OPEN = {
 }
 _PATTERNS = {method: re.compile("|".join(lines)) for method, lines in _OPEN.items()}
 _FILE = "/gradio_api/file="
+_UPLOAD = "/gradio_api/upload"
+_CALL = "/gradio_api/call/"
 
 
 class Gate:
@@ -56,7 +60,7 @@ class Gate:
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 404 (413 for too long a body)."""
+        """Pass the request on, or answer 404; 413 for too long a body, 400 for a foreign file."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -66,9 +70,19 @@ class Gate:
         elif self._too_long(scope):
             await answer(send, 413, "The request is too long.")
         else:
-            await self._app(
-                {**scope, "path": path, "raw_path": quote(path).encode()}, receive, send
-            )
+            await self._pass(scope, path, receive, send)
+
+    async def _pass(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
+        """Pass an open request on, its body looked through unless it is an upload."""
+        scope = {**scope, "path": path, "raw_path": quote(path).encode()}
+        if scope["method"] == "POST" and not path.startswith(_UPLOAD):
+            body = self._cleaned(path, await _read(receive, self._max_body))
+            if body is None:
+                await answer(send, 400, "The request is no JSON, or names a file of others.")
+                return
+            scope["headers"] = _with_length(scope["headers"], len(body))
+            receive = _again(body, receive)
+        await self._app(scope, receive, send)
 
     def _local_path(self, scope: Scope) -> str | None:
         """The path behind the prefix, None when the request lies outside it."""
@@ -94,12 +108,64 @@ class Gate:
             return False
 
     def _too_long(self, scope: Scope) -> bool:
-        if scope["method"] != "POST" or "/gradio_api/upload" in scope["path"]:
+        if scope["method"] != "POST" or scope["path"].startswith(self._prefix + _UPLOAD):
             return False
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"")
         # A body of unknown length could be endless; no client of ours sends one.
         return not length.isdigit() or int(length) > self._max_body
+
+    def _cleaned(self, path: str, body: bytes) -> bytes | None:
+        """The body to pass on; None when it is no JSON, or a file in it is not one of ours."""
+        try:
+            found = json.loads(body) if body else None
+            if not all(map(self._own_file, _paths(found))):
+                return None
+        except (ValueError, RecursionError):
+            return None
+        if path.startswith(_CALL) and isinstance(found, dict) and "data" in found:
+            # Without a session hash a stream is its job's alone. HARP never sends one.
+            return json.dumps({"data": found["data"]}).encode()
+        return body
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """Every path of a file in a request's JSON."""
+    if isinstance(value, dict):
+        if "path" in value:
+            yield str(value["path"])
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _paths(item)
+
+
+def _with_length(headers: list[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:
+    others = [(name, value) for name, value in headers if name.lower() != b"content-length"]
+    return [*others, (b"content-length", str(length).encode())]
+
+
+async def _read(receive: Receive, at_most: int) -> bytes:
+    body, more = b"", True
+    while more and len(body) <= at_most:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A ``receive`` that gives the body read before, then what comes after it."""
+    given = False
+
+    async def give() -> MutableMapping[str, Any]:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return give
 
 
 async def answer(send: Send, status: int, text: str, kind: str = "text/plain") -> None:

@@ -142,6 +142,7 @@ class Jobs:
         """Stop all jobs of ``client`` that arrived before number ``before``; return how many."""
         with self._lock:
             meant = [job for job in self._live if job.client == client and job.arrived < before]
+        meant.sort(key=lambda job: -job.arrived)  # the last ones first: none moves up meanwhile
         stopped = sum(job.stop("The job was cancelled.") for job in meant)
         log.info("cancel from %s stopped %d of %d jobs", client, stopped, len(meant))
         return stopped

@@ -11,11 +11,11 @@ import inspect
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
-from gradio_client.utils import is_http_url_like
 
 from harp_app import wire
 from harp_app.controls import Control
@@ -63,7 +63,7 @@ def find_harp() -> Harp:
         if problem is None:
             found = (pyharp.ModelCard, pyharp.build_endpoint, pyharp.AudioLabel, pyharp.LabelList)
             return Harp("the installed pyharp", *found)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == "pyharp"
         problem = "pyharp is not installed" if missing else f"pyharp fails at import: {error!r}"
     source = f"the built-in protocol, because {problem}"
@@ -85,30 +85,6 @@ def _unfit(pyharp: Any) -> str | None:
     if "input_components" not in inspect.signature(pyharp.build_endpoint).parameters:
         return "the installed pyharp is older than 0.3"
     return None
-
-
-class AudioTrack(gr.Audio):
-    """An audio component that passes files on byte for byte and takes uploads only.
-
-    ``gr.Audio`` converts what browsers cannot play (AIFF) where ffmpeg is installed, and fetches
-    addresses that a request names instead of a file.
-    """
-
-    is_template = True  # drawn by gr.Audio's own code in the browser
-    is_harp_required = True
-    info: str | None = None
-
-    def postprocess(self, value: Any) -> FileData | None:
-        """Return the file at path ``value`` as it is."""
-        if value is None:
-            return None
-        return FileData(path=str(value), orig_name=str(value).replace("\\", "/").rsplit("/")[-1])
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
-        """Refuse addresses; files must be uploaded."""
-        if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
-            raise gr.Error("Only uploaded files are taken, no addresses.", print_exception=False)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
 
 
 def component(control: Control) -> Any:
@@ -140,10 +116,20 @@ def tracks(takes: int) -> tuple[Any, list[Any]]:
     return clip, [*outputs, labels]
 
 
-def _track(label: str, info: str) -> AudioTrack:
-    track = AudioTrack(label=label, type="filepath")
-    track.info = info
+def _track(label: str, info: str) -> gr.Audio:
+    """An audio component that sends files as they are.
+
+    ``gr.Audio`` converts what browsers cannot play (AIFF) where ffmpeg is installed. It is not
+    subclassed, because gradio writes a stub file beside the source of every subclass.
+    """
+    track: Any = gr.Audio(label=label, type="filepath")
+    track.info, track.is_harp_required = info, True
+    track.postprocess = _as_it_is
     return track
+
+
+def _as_it_is(path: str | None) -> FileData | None:
+    return None if path is None else FileData(path=path, orig_name=Path(path).name)
 
 
 def mount_endpoint(
@@ -170,6 +156,8 @@ def mount_endpoint(
         if function.api_name in ("controls", "process", "cancel"):
             # Waiting happens in our own queue; what waits there must not hold up the others.
             function.concurrency_limit = None
+        if function.api_name == "process":
+            function.preprocess = False  # values are checked here, in words that name the control
         if function.api_name == "cancel":
             function.fn, function.cancels = _cancel_handler(jobs), []
             function.is_cancel_function = False
@@ -177,10 +165,11 @@ def mount_endpoint(
 
 
 def _process_handler(harp: Harp, jobs: Jobs, processor: Processor) -> Callable[..., Any]:
-    async def process(request: gr.Request, clip: str | None, *values: Any) -> tuple[Any, ...]:
+    async def process(request: gr.Request, clip: Any, *values: Any) -> tuple[Any, ...]:
         job = job_of(request, jobs)
+        path = clip.get("path") if isinstance(clip, dict) else None
         try:
-            answer: Answer = await jobs.run(job, lambda job: processor(clip, values, job))
+            answer: Answer = await jobs.run(job, lambda job: processor(path, values, job))
         except Cancelled as end:
             raise gr.Error(str(end), print_exception=False) from None
         except Exception as error:

@@ -260,6 +260,7 @@ def test_cancel_ends_a_waiting_job_before_it_runs(slow, site, tmp_path):
         for _ in range(3)
     ]
     wait_for(lambda: site.endpoint.jobs.counts() == (1, 2))
+    assert site.pipeline.started.wait(5)
     calls = len(site.pipeline.calls)
     slow.cancel()
     assert {end.result(2) for end in ends} == {"The job was cancelled."}
