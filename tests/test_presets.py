@@ -1,0 +1,208 @@
+"""The shipped presets, and what the reader says of broken ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import vampnet.presets as module
+from vampnet.presets import Preset, PresetError, load_preset, presets
+from vampnet.prompts import Prompt
+from vampnet.sampling import Sampling
+
+SHIPPED = presets()
+RATE_HZ = 44100 / 768
+WANTED = {
+    "compress",
+    "loop-variation",
+    "small-variation",
+    "medium-variation",
+    "large-variation",
+    "small-variation-beat",
+    "medium-variation-beat",
+    "large-variation-beat",
+    "beat-variation",
+    "timbre-transfer",
+    "fill-middle",
+    "continue",
+    "lead-in",
+    "dream",
+}
+GOOD = 'name = "mine"\ndescription = "A sentence."\n'
+
+
+def written(folder, text: str, name: str = "mine.toml"):
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def kept_share(preset: Preset, seconds: float = 8.0) -> float:
+    beats = tuple(i / 2 for i in range(int(seconds * 2)))
+    rng = torch.Generator().manual_seed(0)
+    mask = preset.prompt.mask(
+        round(seconds * RATE_HZ), 4, RATE_HZ, beats_s=beats, downbeats_s=beats[::4], rng=rng
+    )
+    return 1 - mask.float().mean().item()
+
+
+def test_all_the_promised_presets_are_there():
+    assert set(SHIPPED) == WANTED
+    files = {path.stem for path in module.shipped_folder().glob("*.toml")}
+    assert files == WANTED
+
+
+@pytest.mark.parametrize("preset", SHIPPED.values(), ids=lambda preset: preset.name)
+def test_a_shipped_preset_describes_itself_and_leaves_something_to_generate(preset):
+    assert preset.description.endswith(".") and 20 < len(preset.description) < 100
+    for term in ("mask", "token", "codebook", "codec", "prompt", "TOML"):
+        assert term not in preset.description
+    assert 0 <= kept_share(preset) < 1
+    assert preset.name.endswith("-beat") <= preset.prompt.needs_beats
+
+
+def test_variations_keep_less_from_small_to_large():
+    for ending in ("", "-beat"):
+        shares = [kept_share(SHIPPED[f"{size}-variation{ending}"]) for size in SIZES]
+        assert shares[0] > shares[1] > shares[2] > 0
+
+
+SIZES = ("small", "medium", "large")
+
+
+def test_shipped_presets_do_what_their_names_say():
+    assert SHIPPED["loop-variation"].prompt.loop
+    assert SHIPPED["beat-variation"].prompt.beat_ms == 75
+    assert SHIPPED["compress"].prompt == Prompt(compression=1)
+    assert SHIPPED["timbre-transfer"].prompt == Prompt(period=2, codebooks_kept=1)
+    assert SHIPPED["fill-middle"].prompt == Prompt(prefix_s=1.0, suffix_s=1.0)
+    assert SHIPPED["dream"].prompt == Prompt()
+    assert kept_share(SHIPPED["dream"]) == 0
+
+
+def test_a_users_folder_lies_over_the_shipped_presets(tmp_path):
+    written(tmp_path, GOOD + "[prompt]\nperiod = 3\n")
+    written(tmp_path, 'name = "dream"\ndescription = "My own."\n', "whatever.toml")
+    written(tmp_path, "not a preset", "notes.txt")
+    found = presets(tmp_path)
+    assert set(found) == WANTED | {"mine"}
+    assert found["mine"].prompt == Prompt(period=3) and found["mine"].sampling == Sampling()
+    assert found["dream"].description == "My own."
+    assert presets() == SHIPPED
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match="is not a folder"):
+        presets(tmp_path / "missing")
+
+
+def test_two_files_with_one_name_are_refused(tmp_path):
+    written(tmp_path, GOOD, "a.toml")
+    written(tmp_path, GOOD, "b.toml")
+    with pytest.raises(PresetError, match=r"b\.toml, line 1: the name 'mine' is taken"):
+        presets(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("", 1, "name is missing"),
+        ('name = "mine"\n', 1, "description is missing"),
+        ('name = 3\ndescription = "x"\n', 1, "name must be one line of text, not 3"),
+        ('name = "x"\ndescription = """a\nb"""\n', 2, "description must be one line of text"),
+        (f'name = "{"x" * 61}"\ndescription = "d"\n', 1, "name has 61 characters"),
+        (GOOD + "period = 7\n", 3, "unknown 'period'; allowed: description, name, prompt"),
+        (GOOD + "[promt]\nperiod = 7\n", 3, "unknown 'promt'"),
+        (GOOD + "prompt = 7\n", 3, "prompt must be a table"),
+        (GOOD + "\n[prompt]\nperoid = 7\n", 5, "unknown 'peroid' in [prompt]; allowed: period"),
+        (GOOD + "[prompt]\nperiod = 7.5\n", 4, "period must be a whole number, not 7.5"),
+        (GOOD + "[prompt]\nperiod = '7'\n", 4, "period must be a number, not '7'"),
+        (GOOD + "[prompt]\nperiod = -1\n", 4, "period must be a whole number from 0 up, not -1"),
+        (GOOD + "[prompt]\n# period\n\ndropout = 1.5\n", 6, "dropout must be a number from 0 to 1"),
+        (GOOD + "[prompt]\nloop = 1\n", 4, "loop must be true or false, not 1"),
+        (GOOD + "[prompt]\nbeat_ms = nan\n", 4, "beat_ms must be a number from 0 up, not nan"),
+        (GOOD + "[prompt]\nperiod_phase = 'any'\n", 4, "must be a number or 'random', not 'any'"),
+        (GOOD + "[prompt]\nranges_s = [[3, 2]]\n", 4, "a range's end"),
+        (GOOD + "[prompt]\nranges_s = [\n[1, 2],\n]\nperiod = -1\n", 7, "period must be"),
+        (GOOD + "prompt.period = -1\n", 3, "period must be"),
+        (GOOD + "prompt = {loop = true, period = -1}\n", 3, "period must be"),
+        (GOOD + "[sampling]\nsteps = 0\n", 4, "steps is 0; allowed is 1 to"),
+        (GOOD + "[sampling]\nsteps = 2.5\n", 4, "steps must be a whole number, not 2.5"),
+        (GOOD + "[sampling]\nsteps = true\n", 4, "steps must be a number, not True"),
+        (GOOD + "[sampling]\ntemperature = nan\n", 4, "temperature is nan"),
+        (GOOD + "[sampling]\n\n\ntemprature = 1\n", 6, "unknown 'temprature' in [sampling]"),
+        (GOOD + "[prompt]\nperiod 7\n", 4, "not TOML: "),
+        (GOOD + "[prompt]\nperiod = 7\nperiod = 8\n", 5, "not TOML: "),
+        (GOOD + '[prompt]\nx = "open', 4, "not TOML: "),
+        (b'name = "m"\ndescription = "\xff"\n', 2, "not text in UTF-8"),
+    ],
+)
+def test_a_broken_file_is_named_with_line_and_reason(tmp_path, text, line, words):
+    path = written(tmp_path, text)
+    with pytest.raises(PresetError) as error:
+        presets(tmp_path)
+    message = str(error.value)
+    assert message.startswith(f"{path}, line {line}: ") and words in message
+    assert "\n" not in message
+
+
+def test_windows_line_ends_byte_order_marks_and_random_phase_are_read(tmp_path):
+    text = "\ufeff" + (GOOD + "[prompt]\nperiod = 9\nperiod_phase = 'random'\n").replace(
+        "\n", "\r\n"
+    )
+    prompt = load_preset(written(tmp_path, text)).prompt
+    assert prompt == Prompt(period=9, period_phase=None)
+
+
+def toml(value) -> str:
+    if value is None:
+        return '"random"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(toml(item) for item in value) + "]"
+    return str(value)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.builds(
+        Prompt,
+        period=st.integers(0, 20),
+        period_phase=st.one_of(st.none(), st.integers(0, 9)),
+        compression=st.integers(0, 14),
+        prefix_s=st.floats(0, 100),
+        beat_ms=st.floats(0, 1000),
+        downbeats_only=st.booleans(),
+        dropout=st.floats(0, 1),
+        ranges_s=st.sampled_from([(), ((2.0, 3.5), (6.0, math.inf))]),
+        loop=st.booleans(),
+    ),
+    st.builds(Sampling, steps=st.integers(1, 100), temperature=st.floats(0.1, 5)),
+)
+def test_what_is_written_is_read(tmp_path_factory, prompt, sampling):
+    lines = [GOOD]
+    for table, settings_ in (("prompt", prompt), ("sampling", sampling)):
+        lines.append(f"[{table}]")
+        for field in dataclasses.fields(settings_):
+            value = getattr(settings_, field.name)
+            if not (field.name == "codebooks_kept" and value is None):
+                lines.append(f"{field.name} = {toml(value)}")
+    path = written(tmp_path_factory.mktemp("presets"), "\n".join(lines))
+    assert load_preset(path) == Preset("mine", "A sentence.", prompt, sampling)
+
+
+def test_the_wheels_folder_is_used_when_there_is_one(tmp_path, monkeypatch):
+    (tmp_path / "vampnet" / "_presets").mkdir(parents=True)
+    written(tmp_path / "vampnet" / "_presets", GOOD)
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "vampnet" / "presets.py"))
+    assert set(presets()) == {"mine"}
+    (tmp_path / "vampnet" / "_presets" / "mine.toml").unlink()
+    (tmp_path / "vampnet" / "_presets").rmdir()
+    with pytest.raises(ValueError, match="shipped presets are missing"):
+        presets()
