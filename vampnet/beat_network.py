@@ -1,0 +1,166 @@
+"""The neural beat tracker: a small recurrent network and a model of bars that reads its output.
+
+Network and weights are those of BeatNet (Heydari, Cwitkowitz, Duan, "BeatNet: CRNN and Particle
+Filtering for Online Joint Beat, Downbeat and Meter Tracking", ISMIR 2021); weights/beats tells
+their origin and licence. The beats are found in its output by the bar-pointer model of Boeck,
+Krebs and Widmer ("Joint Beat and Downbeat Tracking with Recurrent Neural Networks", ISMIR 2016)
+as implemented by madmom-infer, an optional package: without it `available` is False.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from scipy.special import expit
+from torch import Tensor, nn
+
+SAMPLE_RATE_HZ = 22050
+FRAME_RATE_HZ = 50
+_HOP = 441
+_WINDOW = 1411  # 64 ms
+_BANDS_PER_OCTAVE = 24
+_LOWEST_HZ, _HIGHEST_HZ = 30, 17000
+_N_FEATURES = 272
+
+BEATS_PER_BAR = (3, 4)
+SLOWEST_BPM, FASTEST_BPM = 55.0, 215.0
+
+# The bar model's memory grows with the audio: longer audio is read in windows of which the
+# overlap's halves are thrown away.
+_DECODE_FRAMES = 60 * FRAME_RATE_HZ
+_OVERLAP_FRAMES = 16 * FRAME_RATE_HZ
+
+WEIGHTS = Path(__file__).parent / "weights" / "beats" / "beatnet.safetensors"
+
+
+class BeatNetwork(nn.Module):
+    """Convolution over frequency, two LSTM layers over time, three classes a frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(1, 2, 10)
+        self.linear0 = nn.Linear(2 * ((_N_FEATURES - 9) // 2), 150)
+        self.lstm = nn.LSTM(150, 150, num_layers=2, batch_first=True)
+        self.linear = nn.Linear(150, 3)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features float (T, 272) -> probability of beat, downbeat and neither, float (T, 3)."""
+        bands = torch.relu(self.conv1(features[:, None, :]))
+        bands = torch.max_pool1d(bands, 2).flatten(1)
+        states = self.linear0(bands)
+        for layer in range(self.lstm.num_layers):
+            states = _recur(states, *(getattr(self.lstm, f"{name}_l{layer}") for name in _LSTM))
+        return torch.softmax(self.linear(states), dim=-1)
+
+
+_LSTM = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def _recur(inputs: Tensor, w_in: Tensor, w_state: Tensor, b_in: Tensor, b_state: Tensor) -> Tensor:
+    """One LSTM layer over float (T, D), without gradient.
+
+    In numpy: a step is a small matrix by a vector, and torch's LSTM waits for all its threads
+    after each step, which takes seconds where the processor is busy with other work (a DAW).
+    """
+    gates = torch.nn.functional.linear(inputs, w_in, b_in + b_state).detach().numpy()
+    weight = w_state.detach().numpy()
+    width = weight.shape[1]
+    state = cell = np.zeros(width, dtype=gates.dtype)
+    states = np.empty((len(gates), width), dtype=gates.dtype)
+    for t, gate in enumerate(gates):
+        total = gate + weight @ state
+        opened = expit(total)
+        candidate = np.tanh(total[2 * width : 3 * width])
+        cell = opened[width : 2 * width] * cell + opened[:width] * candidate
+        states[t] = state = opened[3 * width :] * np.tanh(cell)
+    return torch.from_numpy(states)
+
+
+def available() -> bool:
+    """Whether madmom-infer is installed and the weights lie in the package."""
+    return importlib.util.find_spec("madmom_infer") is not None and WEIGHTS.is_file()
+
+
+def load(path: Path = WEIGHTS) -> BeatNetwork:
+    """The network with its trained weights, ready to run; OSError if there is no such file."""
+    network = BeatNetwork()
+    network.load_state_dict(load_file(path))
+    return network.eval()
+
+
+def activations(mono: np.ndarray, network: BeatNetwork) -> np.ndarray:
+    """Mono float (S,) at `SAMPLE_RATE_HZ` -> float (T, 2), probability of beat and of downbeat.
+
+    Frame t is centred at t / `FRAME_RATE_HZ` seconds. The network is causal and needs a second
+    or two of music before it is sure.
+    """
+    features = torch.from_numpy(_features(mono))
+    with torch.inference_mode():
+        return network(features)[:, :2].numpy()
+
+
+def decode(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities (T, 2) -> beats float (n, 2): time in seconds, place in the bar from 1."""
+    n_frames = len(probabilities)
+    if n_frames <= _DECODE_FRAMES:
+        return _decode_window(probabilities)
+    pieces = []
+    step = _DECODE_FRAMES - _OVERLAP_FRAMES
+    for start in range(0, n_frames - _OVERLAP_FRAMES, step):
+        beats = _decode_window(probabilities[start : start + _DECODE_FRAMES])
+        beats[:, 0] += start / FRAME_RATE_HZ
+        half_s = _OVERLAP_FRAMES / 2 / FRAME_RATE_HZ
+        from_s = 0.0 if start == 0 else start / FRAME_RATE_HZ + half_s
+        last = start + _DECODE_FRAMES >= n_frames
+        to_s = np.inf if last else (start + _DECODE_FRAMES) / FRAME_RATE_HZ - half_s
+        pieces.append(beats[(beats[:, 0] >= from_s) & (beats[:, 0] < to_s)])
+    return np.concatenate(pieces)
+
+
+def _decode_window(probabilities: np.ndarray) -> np.ndarray:
+    from madmom_infer.features.downbeats import DBNDownBeatTrackingProcessor
+
+    bars = DBNDownBeatTrackingProcessor(
+        beats_per_bar=list(BEATS_PER_BAR),
+        min_bpm=SLOWEST_BPM,
+        max_bpm=FASTEST_BPM,
+        fps=FRAME_RATE_HZ,
+    )
+    return np.asarray(bars(probabilities), dtype=np.float64).reshape(-1, 2)
+
+
+def _features(mono: np.ndarray) -> np.ndarray:
+    """Log magnitudes in 24 bands an octave and their rises, float32 (T, 272).
+
+    The front end that the weights were trained with (BeatNet, section 3.1).
+    """
+    from madmom_infer.audio.signal import FramedSignalProcessor, SignalProcessor
+    from madmom_infer.audio.spectrogram import (
+        FilteredSpectrogramProcessor,
+        LogarithmicSpectrogramProcessor,
+        SpectrogramDifferenceProcessor,
+    )
+    from madmom_infer.audio.stft import ShortTimeFourierTransformProcessor
+    from madmom_infer.processors import SequentialProcessor
+
+    bands = FilteredSpectrogramProcessor(
+        num_bands=_BANDS_PER_OCTAVE, fmin=_LOWEST_HZ, fmax=_HIGHEST_HZ, norm_filters=True
+    )
+    rises = SpectrogramDifferenceProcessor(
+        diff_ratio=0.5, positive_diffs=True, stack_diffs=np.hstack
+    )
+    front_end = SequentialProcessor(
+        (
+            SignalProcessor(num_channels=1, sample_rate=SAMPLE_RATE_HZ),
+            FramedSignalProcessor(frame_size=_WINDOW, hop_size=_HOP),
+            ShortTimeFourierTransformProcessor(),
+            bands,
+            LogarithmicSpectrogramProcessor(mul=1, add=1),
+            rises,
+        )
+    )
+    return np.asarray(front_end(mono.astype(np.float32)), dtype=np.float32)
