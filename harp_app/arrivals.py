@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -25,11 +25,15 @@ UNKNOWN_JOB = "This job is not known here; the server may have been restarted. P
 
 
 class Arrivals:
-    """The middleware; ``app`` is gradio's, mounted at the root."""
+    """The middleware; ``app`` is gradio's, mounted at the root.
 
-    def __init__(self, app: ASGIApp, jobs: Jobs) -> None:
+    on_end: called with the id of every stream that has ended.
+    """
+
+    def __init__(self, app: ASGIApp, jobs: Jobs, on_end: Callable[[str], None]) -> None:
         self._app = app
         self._jobs = jobs
+        self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; whatever escapes below is logged and answered without details."""
@@ -127,6 +131,7 @@ class Arrivals:
             left()
             if job is not None:
                 self._jobs.forget(job, stream)
+            self._on_end(stream)
 
     async def _page_stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The page's stream: when the browser leaves before it is at its end, so does its job."""

@@ -48,7 +48,7 @@ class Job:
         self.over = False
         self.fetched = False  # somebody reads its stream
         self._reason: str | None = None
-        self._on_stop: list[Callable[[], None]] = []
+        self._on_stop: list[Callable[[], object]] = []
         self._lock = threading.Lock()
 
     @property
@@ -67,7 +67,7 @@ class Job:
             call()
         return True
 
-    def on_stop(self, call: Callable[[], None]) -> None:
+    def on_stop(self, call: Callable[[], object]) -> None:
         """Have ``call()`` called when the job is stopped, at once if it was stopped before."""
         with self._lock:
             if self._reason is None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 from gradio.data_classes import FileData
 
 from harp_app import wire
@@ -144,7 +145,7 @@ def mount_endpoint(
 
     clip, inputs, outputs: the components, the controls in the table's order.
     """
-    blocks = gr.context.Context.root_block
+    blocks = Context.root_block
     assert blocks is not None, "no gr.Blocks is open"
     made = harp.build_endpoint(
         model_card=harp.ModelCard(**CARD),
@@ -225,6 +226,19 @@ def label_list(harp: Harp, marks: Sequence[Mark]) -> dict[str, Any]:
             )
         )
     return {"meta": found.meta, "labels": [vars(label) for label in found.labels]}
+
+
+def forget_session(blocks: gr.Blocks, stream: str) -> None:
+    """Drop what gradio keeps of a call whose stream has ended.
+
+    It takes each of HARP's calls for a visitor of the page and would keep a copy of the page's
+    state, some 100 KB, for the next 10,000 of them.
+    """
+    holder: Any = getattr(blocks, "state_holder", None)
+    for place in (getattr(holder, "session_data", {}), getattr(holder, "time_last_used", {})):
+        place.pop(stream, None)
+    blocks._queue.pending_event_ids_session.pop(stream, None)
+    blocks._queue.pending_messages_per_session.pop(stream, None)
 
 
 def plain_page(harp: Harp, jobs: Jobs, processor: Processor) -> gr.Blocks:

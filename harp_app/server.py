@@ -173,12 +173,11 @@ def build(options: Options, models: Models, found: Mapping[str, Preset] | None =
         # The log of requests that gradio keeps for its monitor, and its statistics of them.
         os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
         os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
-        if found is None:
-            found = presets(Path(options.presets) if options.presets else None)
+        known = presets(Path(options.presets) if options.presets else None) if not found else found
         jobs = Jobs(options.at_once, options.waiting)
         limits = dataclasses.replace(ENDPOINT_LIMITS, max_duration_s=options.max_seconds)
         processor = Processor(
-            models, found, storage.new_folder, limits, options.max_mb, options.takes
+            models, known, storage.new_folder, limits, options.max_mb, options.takes
         )
         return _assemble(options, jobs, processor, storage)
     except BaseException:
@@ -196,7 +195,12 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
     harp = protocol.find_harp()
     log.info("HARP is spoken by %s", harp.source)
     blocks, dress = _page(harp, jobs, processor)
-    storage.on_delete = lambda path: [files.discard(path) for files in blocks.temp_file_sets]
+
+    def forget(path: str) -> None:
+        for files in blocks.temp_file_sets:
+            files.discard(path)
+
+    storage.on_delete = forget
     parent = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     @parent.get("/health")
@@ -220,7 +224,8 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
         max_file_size=int(options.max_mb * MORE_THAN_A_FILE * MEBI),
         **dress,
     )
-    app = Gate(Arrivals(parent, jobs), options.prefix, storage.root)
+    arrivals = Arrivals(parent, jobs, lambda stream: protocol.forget_session(blocks, stream))
+    app = Gate(arrivals, options.prefix, storage.root)
     return Endpoint(app, jobs, storage, processor, harp.source)
 
 

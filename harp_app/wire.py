@@ -54,7 +54,8 @@ def described(component: Any) -> dict[str, Any]:
     """
     common = {"label": component.label, "info": component.info}
     if isinstance(component, gr.Audio):
-        return {**common, "type": "audio_track", "required": component.is_harp_required}
+        required = getattr(component, "is_harp_required", True)
+        return {**common, "type": "audio_track", "required": required}
     if isinstance(component, gr.JSON):
         return {**common, "type": "json"}
     common["value"] = component.value
