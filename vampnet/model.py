@@ -27,6 +27,7 @@ class VampNetConfig:
     ``embedding_kernel`` (frames, odd) and ``tied_head_scale`` are 1 and 0 in the original. A wider
     kernel lets the input see its neighbours before the first layer; a tied head adds, scaled, the
     cosine between each codebook vector and a projection of the output, so near codes share odds.
+    ``window_frames`` is the length to run the model at; 0 = as the published models were trained.
     """
 
     n_codebooks: int = 4
@@ -39,6 +40,7 @@ class VampNetConfig:
     dropout: float = 0.1
     embedding_kernel: int = 1
     tied_head_scale: float = 0.0
+    window_frames: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.n_conditioning_codebooks < self.n_codebooks:
@@ -188,7 +190,7 @@ class VampNet(nn.Module):
         c = self.config
         if codes.dim() != 3 or codes.shape[1] != c.n_codebooks:
             raise ValueError(
-                f"codes have shape {tuple(codes.shape)}; allowed is (batch, {c.n_codebooks}, frames)"
+                f"codes have shape {tuple(codes.shape)}; it must be (B, {c.n_codebooks}, T)"
             )
         table = torch.cat([self.codebooks, self.mask_rows[:, None]], dim=1).flatten(0, 1)
         first = torch.arange(c.n_codebooks, device=codes.device)[:, None] * (c.vocab_size + 1)

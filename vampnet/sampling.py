@@ -114,7 +114,9 @@ def typical_filter(logits: Tensor, mass: float, min_tokens: int) -> Tensor:
     return logits.masked_fill(drop, -math.inf)
 
 
-def choose(logits: Tensor, uniform: Tensor, sampling: Sampling, greedy: bool) -> tuple[Tensor, Tensor]:
+def choose(
+    logits: Tensor, uniform: Tensor, sampling: Sampling, greedy: bool
+) -> tuple[Tensor, Tensor]:
     """One token a row, and its log probability.
 
     logits: float (M, V); uniform: float (M,) in [0, 1), the only randomness (inverse transform).

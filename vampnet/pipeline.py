@@ -1,0 +1,311 @@
+"""The whole: audio in, a variation of it out.
+
+Encode, mask as the prompt says, fill the coarse codebooks, fill the fine ones, decode. Music longer
+than a model's window is done in two batched passes: every other window first, each with context on
+both sides, then the ones between, which hear their finished neighbours. So no window starts cold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vampnet import checkpoints
+from vampnet.beats import Beats, beat_grid, onsets, track
+from vampnet.codec import Codec
+from vampnet.model import VampNet
+from vampnet.prompts import Prompt
+from vampnet.sampling import Sampling, generate
+
+COARSE_WINDOW = 575  # frames (10 s) the published coarse model was trained on
+FINE_WINDOW = 173  # frames (3 s) the published coarse-to-fine model was trained on
+CONTEXT_SHARE = 1 / 6  # of a window, heard on each side of the part that is kept
+LOOP_SEAM = 29  # frames (0.5 s) each side of a loop's seam that are filled last
+BATCH_FRAMES = 4096  # frames, all items together, that a model sees at once
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Vamp:
+    """A variation: audio float (takes, C, S), codes int64 (takes * C, N, T), mask bool (N, T)."""
+
+    audio: Tensor
+    codes: Tensor
+    mask: Tensor
+    beats: Beats | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Frames a model sees at once, and the part of its answer that is kept.
+
+    ``start`` counts in the region and may be negative or run over its end where the region loops.
+    """
+
+    start: int
+    length: int
+    keep_from: int
+    keep_to: int
+
+    def frames(self, n_frames: int) -> Tensor:
+        """Indices of the frames it sees, int64 (length,)."""
+        return torch.arange(self.start, self.start + self.length) % n_frames
+
+    def kept(self, n_frames: int) -> Tensor:
+        """Indices of the frames whose result is kept, int64."""
+        return torch.arange(self.keep_from, self.keep_to) % n_frames
+
+
+def stretches(
+    n_frames: int, window: int, loop: bool = False
+) -> tuple[list[Stretch], list[Stretch]]:
+    """The windows of the first and of the second pass over ``n_frames``.
+
+    Together they keep each frame exactly once; each window is at most ``window`` frames long and
+    hears context on both sides (none at the ends of a region, unless it loops).
+    """
+    context = max(1, int(window * CONTEXT_SHARE))
+    if n_frames <= window:
+        if not loop or n_frames < 8:
+            return [Stretch(0, n_frames, 0, n_frames)], []
+        seam = min(LOOP_SEAM, n_frames // 4)
+        beyond = min(context, n_frames // 2 - seam)
+        around = Stretch(-seam - beyond, 2 * (seam + beyond), -seam, seam)
+        return [Stretch(0, n_frames, seam, n_frames - seam)], [around]
+    count = math.ceil(n_frames / (window - 2 * context))
+    count += count % 2 if loop else 0  # round a loop, first and second passes must alternate
+    edges = [round(i * n_frames / count) for i in range(count + 1)]
+    found = []
+    for first, last in zip(edges[:-1], edges[1:], strict=True):
+        start = first - (window - (last - first)) // 2
+        if not loop:
+            start = min(max(0, start), n_frames - window)
+        found.append(Stretch(start, window, first, last))
+    return found[0::2], found[1::2]
+
+
+def _stream(seed: int, *place: int) -> torch.Generator:
+    """An independent generator for each place (stage, pass, take, window) of a seed."""
+    digest = hashlib.blake2b(repr((seed, *place)).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One model over some windows: ``holes`` bool (N, T), what this stage fills."""
+
+    model: VampNet
+    holes: Tensor
+    batches: list[list[Stretch]]
+    steps: int
+    place: tuple[int, int]
+
+
+class _Counter:
+    """Adds the steps of many calls up to one progress."""
+
+    def __init__(self, total: int, on_step: Progress | None):
+        self.done, self.total, self.on_step = 0, total, on_step
+
+    def of(self, steps: int) -> Progress:
+        base = self.done
+        self.done += steps
+
+        def report(done: int, _: int) -> None:
+            if self.on_step:
+                self.on_step(base + done, self.total)
+
+        return report
+
+
+class Pipeline:
+    """Codec, coarse and coarse-to-fine model, ready to vary music.
+
+    ``c2f`` may be None: then only the coarse codebooks are decoded.
+    """
+
+    def __init__(self, codec: Codec, coarse: VampNet, c2f: VampNet | None = None, name: str = ""):
+        self.codec, self.coarse, self.c2f, self.name = codec, coarse, c2f, name
+
+    @classmethod
+    def load(
+        cls, name_or_folder: str | Path = "default", device: str | torch.device = "cpu"
+    ) -> Pipeline:
+        """From "default" (the model in the package) or a folder of ours or the original's files.
+
+        Raises ``checkpoints.CheckpointError`` (a ValueError) for what cannot be used.
+        """
+        folder = checkpoints.resolve(name_or_folder)
+        parts = checkpoints.load_folder(folder, device)
+        return cls(parts.codec, parts.coarse, parts.c2f, folder.name)
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Token frames a second."""
+        return self.codec.sample_rate / self.codec.hop_length
+
+    @torch.inference_mode()
+    def vamp(
+        self,
+        audio: Tensor,
+        prompt: Prompt,
+        sampling: Sampling,
+        seed: int,
+        *,
+        takes: int = 1,
+        bpm: float | None = None,
+        beat_offset_s: float = 0.0,
+        on_step: Progress | None = None,
+    ) -> Vamp:
+        """Vary ``audio``; the same seed gives the same result on the same machine.
+
+        audio: float (C, 1, S) at the codec's rate, each channel an item, about -24 LUFS. Channels
+        share mask and noise, so equal channels stay equal. takes: independent variations from one
+        batch. bpm, beat_offset_s: a beat grid in place of the tracker. ``on_step(done, total)`` is
+        called at least once a sampling step; what it raises ends the call. Raises ValueError for
+        audio of another shape or with values that are not numbers.
+        """
+        _check(audio, takes)
+        n_channels, _, n_samples = audio.shape
+        device = self.codec.codebooks.device
+        beats, onset_times_s = self._times(audio, prompt, bpm, beat_offset_s)
+        heard = audio.to(device)
+        if n_channels > 1 and torch.equal(audio[1:], audio[:-1]):
+            heard = heard[:1]
+        codes = self.codec.encode(heard)
+        mask = prompt.mask(
+            codes.shape[-1],
+            codes.shape[1],
+            self.frame_rate_hz,
+            beats_s=beats.times_s if beats else None,
+            downbeats_s=beats.downbeats_s if beats else None,
+            onsets_s=onset_times_s,
+            rng=_stream(seed, -1),
+        )[0].to(device)
+        codes = self._fill(codes, mask, prompt.loop, sampling, seed, takes, on_step)
+        made = self.codec.decode(codes, n_samples)
+        made = made.view(takes, -1, n_samples).expand(takes, n_channels, n_samples)
+        return Vamp(made.cpu(), codes.cpu(), mask.cpu(), beats, seed)
+
+    def _times(
+        self, audio: Tensor, prompt: Prompt, bpm: float | None, offset_s: float
+    ) -> tuple[Beats | None, tuple[float, ...] | None]:
+        """Beats (from the grid, else tracked) and onsets, where the prompt asks for them."""
+        rate_hz, mono = self.codec.sample_rate, audio[:, 0].mean(0)
+        beats = None
+        if bpm is not None:
+            beats = beat_grid(bpm, audio.shape[-1] / rate_hz, offset_s)
+        elif prompt.needs_beats:
+            beats = track(mono, rate_hz)
+        return beats, onsets(mono, rate_hz) if prompt.needs_onsets else None
+
+    def _fill(
+        self,
+        codes: Tensor,
+        mask: Tensor,
+        loop: bool,
+        sampling: Sampling,
+        seed: int,
+        takes: int,
+        on_step: Progress | None,
+    ) -> Tensor:
+        """Both stages. codes: (C, N, T); mask: (N, T). Returns (takes * C, N', T)."""
+        codes = codes.repeat(takes, 1, 1)
+        passes = self._passes(codes, mask, loop, sampling)
+        counter = _Counter(sum(p.steps * len(p.batches) for p in passes), on_step)
+        still = mask.clone()
+        for p in passes:
+            n = p.model.config.n_codebooks
+            hole = still[:n] & p.holes  # every batch of a pass sees what stood before the pass
+            for batch in p.batches:
+                streams = [
+                    [_stream(seed, *p.place, take, w.keep_from) for w in batch]
+                    for take in range(takes)
+                ]
+                codes[:, :n] = _fill_batch(
+                    p.model, codes[:, :n], hole, batch, sampling, p.steps, streams,
+                    counter.of(p.steps),
+                )  # fmt: skip
+                for w in batch:
+                    kept = w.kept(codes.shape[-1]).to(mask.device)
+                    still[:n, kept] &= ~p.holes[:, kept]
+        return codes if self.c2f is not None else codes[:, : self.coarse.config.n_codebooks]
+
+    def _passes(self, codes: Tensor, mask: Tensor, loop: bool, sampling: Sampling) -> list[_Pass]:
+        """What each model has to fill, in order: coarse, then fine, each in two passes."""
+        stages = [(self.coarse, COARSE_WINDOW, sampling.steps)]
+        if self.c2f is not None:
+            stages.append((self.c2f, FINE_WINDOW, sampling.fine_steps))
+        found = []
+        for stage, (model, usual_window, steps) in enumerate(stages):
+            holes = mask[: model.config.n_codebooks].clone()
+            holes[: model.config.n_conditioning_codebooks] = False
+            window = model.config.window_frames or usual_window
+            for number, windows in enumerate(stretches(codes.shape[-1], window, loop)):
+                batches = _batches(_needed(windows, holes), len(codes))
+                found.append(_Pass(model, holes, batches, steps, (stage, number)))
+        return found
+
+
+def _needed(windows: list[Stretch], hole: Tensor) -> list[Stretch]:
+    """The windows that keep at least one masked frame."""
+    n_frames = hole.shape[-1]
+    return [w for w in windows if bool(hole[:, w.kept(n_frames).to(hole.device)].any())]
+
+
+def _batches(windows: list[Stretch], n_items: int) -> list[list[Stretch]]:
+    """Windows of one length in groups of at most BATCH_FRAMES frames, all items counted."""
+    if not windows:
+        return []
+    size = max(1, BATCH_FRAMES // (windows[0].length * n_items))
+    return [windows[i : i + size] for i in range(0, len(windows), size)]
+
+
+def _fill_batch(
+    model: VampNet,
+    codes: Tensor,
+    hole: Tensor,
+    batch: list[Stretch],
+    sampling: Sampling,
+    steps: int,
+    streams: list[list[torch.Generator]],
+    on_step: Progress,
+) -> Tensor:
+    """Fill the kept part of each window. codes: (items, N, T); hole: (N, T). Returns new codes.
+
+    streams[take][window]; the batch runs take by take, window by window, channel by channel.
+    """
+    n_frames, takes = codes.shape[-1], len(streams)
+    index = torch.stack([w.frames(n_frames) for w in batch]).to(codes.device)
+    n_codebooks, length = codes.shape[1], index.shape[1]
+    seen = codes[:, :, index].unflatten(0, (takes, -1))  # (takes, C, N, windows, length)
+    seen = seen.permute(0, 3, 1, 2, 4).reshape(-1, n_codebooks, length)
+    holes = hole[:, index].transpose(0, 1)  # (windows, N, length)
+    n_channels = codes.shape[0] // takes
+    holes = holes[None, :, None].expand(takes, -1, n_channels, -1, -1)
+    holes = holes.reshape(-1, n_codebooks, length)
+    rng = [generator for take in streams for generator in take]
+    made = generate(model, seen, holes, sampling, rng, on_step, steps=steps)
+    made = made.view(takes, len(batch), n_channels, n_codebooks, length)
+    result = codes.clone()
+    for i, w in enumerate(batch):
+        kept = slice(w.keep_from - w.start, w.keep_to - w.start)
+        result[:, :, index[i, kept]] = made[:, i, :, :, kept].flatten(0, 1)
+    return result
+
+
+def _check(audio: Tensor, takes: int) -> None:
+    if audio.dim() != 3 or audio.shape[1] != 1 or 0 in audio.shape:
+        raise ValueError(f"audio has shape {tuple(audio.shape)}; allowed is (channels, 1, samples)")
+    if not torch.isfinite(audio).all():
+        raise ValueError("the audio holds values that are not finite numbers (NaN or infinity)")
+    if takes < 1:
+        raise ValueError(f"takes is {takes}; at least 1 is needed")

@@ -1,0 +1,1 @@
+"""Training: audio folders to token files, the embedded codec, the masked models."""

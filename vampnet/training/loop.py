@@ -1,0 +1,129 @@
+"""The optimisation loop that every training shares: schedule, clipping, resuming, logging."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Plan(Protocol):
+    """What the loop needs to know; see ``MaskedTraining`` for the meaning of each."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def save_every(self) -> int: ...
+    @property
+    def report_every(self) -> int: ...
+
+
+def rate_at(step: int, plan: Plan) -> float:
+    """Learning rate of a step (0-based): linear warm-up, then half a cosine down to zero."""
+    if step < plan.warmup:
+        return plan.learning_rate * (step + 1) / plan.warmup
+    progress = (step - plan.warmup) / max(1, plan.steps - plan.warmup)
+    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def run(
+    model: nn.Module,
+    loss_of: Callable[[torch.Generator], Tensor],
+    plan: Plan,
+    folder: str | Path,
+    figures: Callable[[], dict] | None = None,
+    log: Callable[[dict], None] | None = None,
+) -> None:
+    """Train ``model`` in place with AdamW; resumes from ``folder/state.pt`` when it is there.
+
+    loss_of(rng) draws a batch and gives its loss. Every ``report_every`` steps a line of JSON goes
+    to ``folder/log.jsonl`` (and to ``log``): step, seconds, learning rate, mean training loss and
+    what ``figures`` measures. Raises RuntimeError when the loss is no longer a number; the last
+    saved state is untouched then.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer = _optimizer(model, plan)
+    rng = torch.Generator().manual_seed(plan.seed)
+    step = _resume(folder / "state.pt", model, optimizer, rng)
+    model.train()
+    began, losses = time.monotonic(), []
+    while step < plan.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, plan)
+        loss = loss_of(rng)
+        if not torch.isfinite(loss):
+            raise RuntimeError(f"the loss is {float(loss)} at step {step}; lower the learning rate")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        step += 1
+        if step % plan.report_every == 0 or step == plan.steps:
+            line = {
+                "step": step,
+                "seconds": round(time.monotonic() - began, 1),
+                "learning_rate": rate_at(step - 1, plan),
+                "loss": round(sum(losses) / len(losses), 4),
+            } | (figures() if figures else {})
+            losses = []
+            with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            if log:
+                log(line)
+        if step % plan.save_every == 0 or step == plan.steps:
+            _save(folder / "state.pt", model, optimizer, rng, step)
+    model.eval()
+
+
+def _optimizer(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
+    """AdamW that decays matrices only: norms, biases and gains keep their scale."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": plan.weight_decay},
+        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.98))
+
+
+def _resume(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, rng: torch.Generator
+) -> int:
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    rng.set_state(state["rng"])
+    return int(state["step"])
+
+
+def _save(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, rng: torch.Generator, step: int
+) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rng": rng.get_state(),
+        "step": step,
+    }
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)  # a stop in the middle of writing leaves the old state

@@ -1,0 +1,65 @@
+"""Masks to train on: the paper's variable masking, and the shapes that prompts make.
+
+Source: arXiv 2307.04686, section 3.2 (uniform masking with a cosine-distributed ratio) and 3.4
+(prompts). While a prompt's holes are being filled, the model sees the prompt's frames plus a random
+part of the rest; half of the training masks are drawn like that.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def _uniform(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=rng)
+
+
+def _draw(low: int, high: int, rng: torch.Generator) -> int:
+    """A whole number in low..high, both included."""
+    return int(torch.randint(low, high + 1, (), generator=rng))
+
+
+def hidden_ratio(n_items: int, rng: torch.Generator) -> Tensor:
+    """Share of tokens to hide, float (B,): cos(r * pi / 2) with r uniform (paper, section 3.2)."""
+    return torch.cos(_uniform((n_items,), rng) * (math.pi / 2))
+
+
+def prompt_frames(n_frames: int, rng: torch.Generator) -> Tensor:
+    """Frames a random prompt keeps, bool (T,): periodic, spans, or short bursts like beats."""
+    kept = torch.zeros(n_frames, dtype=torch.bool)
+    kind = _draw(0, 3, rng)
+    if kind == 0:  # periodic
+        kept[_draw(0, 31, rng) % n_frames :: _draw(2, 24, rng)] = True
+    elif kind == 1:  # beats: a burst of frames every so often
+        step, burst = _draw(16, 60, rng), _draw(1, 6, rng)
+        position = torch.arange(n_frames) + _draw(0, step - 1, rng)
+        kept |= position % step < burst
+    elif kind == 2:  # beginning and end
+        kept[: _draw(0, n_frames // 3, rng)] = True
+        kept[n_frames - _draw(0, n_frames // 3, rng) :] = True
+    return kept  # kind 3: no prompt
+
+
+def training_mask(
+    n_items: int, n_codebooks: int, n_conditioning: int, n_frames: int, rng: torch.Generator
+) -> Tensor:
+    """What to hide: bool (B, N, T), True = hidden, never in the conditioning codebooks.
+
+    Half of the items are masked uniformly, half are prompts in the midst of being filled in. Every
+    item hides at least one token.
+    """
+    ratio = hidden_ratio(n_items, rng)
+    mask = _uniform((n_items, n_codebooks, n_frames), rng) < ratio[:, None, None]
+    for i in range(n_items):
+        if _uniform((), rng) < 0.5:
+            kept = prompt_frames(n_frames, rng)[None].repeat(n_codebooks, 1)
+            if _uniform((), rng) < 0.3:  # only the first codebooks of the kept frames
+                kept[n_conditioning + _draw(1, n_codebooks - n_conditioning, rng) :] = False
+            mask[i] &= ~kept
+    mask[:, :n_conditioning] = False
+    empty = ~mask.flatten(1).any(-1)
+    mask[empty, -1, n_frames // 2] = True
+    return mask

@@ -1,0 +1,100 @@
+"""Fitting the embedded codec's product quantisers: principal axes, then k-means a group."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vampnet.codec.spectral import ProductQuantizer, SpectralCodec
+
+CHUNK = 65536  # vectors compared with the codebook at once
+
+
+def nearest(x: Tensor, rows: Tensor) -> Tensor:
+    """Index of the nearest row for each vector: float (M, D), (V, D) -> int64 (M,)."""
+    half = rows.square().sum(-1) / 2
+    return torch.cat([(part @ rows.T - half).argmax(-1) for part in x.split(CHUNK)])
+
+
+def k_means(x: Tensor, n_rows: int, iterations: int, rng: torch.Generator) -> Tensor:
+    """Lloyd's algorithm from random vectors; a row that nobody chose restarts at a random vector.
+
+    x: float (M, D), M >= n_rows. Returns (n_rows, D). Raises ValueError for too few vectors.
+    """
+    if len(x) < n_rows:
+        raise ValueError(f"{len(x)} vectors cannot make {n_rows} codebook rows; use more audio")
+    rows = x[torch.randperm(len(x), generator=rng)[:n_rows]].clone()
+    for _ in range(iterations):
+        chosen = nearest(x, rows)
+        count = torch.bincount(chosen, minlength=n_rows)
+        mean = torch.zeros_like(rows).index_add_(0, chosen, x) / count.clamp(min=1)[:, None]
+        restart = x[torch.randint(len(x), (n_rows,), generator=rng)]
+        rows = torch.where(count[:, None] > 0, mean, restart)
+    return rows
+
+
+def principal_axes(x: Tensor, n_axes: int) -> Tensor:
+    """Directions of largest variance, (D, n_axes), largest first; signs fixed for repeatability."""
+    centred = (x - x.mean(0)).double()
+    axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(-1)[:, :n_axes]
+    peak = axes.gather(0, axes.abs().argmax(0, keepdim=True))
+    return (axes * peak.sign()).to(x.dtype)
+
+
+def three_frame_mean(levels: Tensor) -> Tensor:
+    """Levels averaged over time with weights (1, 2, 1) / 4: (T, F) in, (T, F) out."""
+    edges = F.pad(levels.T[None], (1, 1), mode="replicate")[0].T
+    return (edges[:-2] + 2 * levels + edges[2:]) / 4
+
+
+def _fit_groups(
+    quantizer: ProductQuantizer, spaces: list[Tensor], iterations: int, rng: torch.Generator
+) -> None:
+    """Set the rows of each group from its own set of vectors (M, F), the basis being set."""
+    basis = quantizer.basis
+    first = 0
+    for g, size in enumerate(quantizer.sizes):
+        part = spaces[g] @ basis[:, first : first + size]
+        quantizer.rows(g).copy_(k_means(part, len(quantizer.rows(g)), iterations, rng))
+        first += size
+
+
+def _latent_rows(codec: SpectralCodec) -> Tensor:
+    """Each codebook on its main axes, scaled to unit mean norm, padded with zeros."""
+    latents = torch.zeros_like(codec.codebooks)
+    groups = [codec.coarse.rows(g) for g in range(len(codec.coarse.sizes))]
+    groups += [codec.fine.rows(g) for g in range(len(codec.fine.sizes))]
+    for n, rows in enumerate(groups):
+        width = min(rows.shape[1], latents.shape[-1])
+        axes = principal_axes(rows, width)
+        short = rows @ axes
+        latents[n, :, :width] = short / short.norm(dim=-1).mean()
+    return latents
+
+
+@torch.no_grad()
+def fit_quantizers(
+    codec: SpectralCodec, pieces: list[Tensor], step: int, iterations: int, rng: torch.Generator
+) -> None:
+    """Set mean, axes and codebooks of ``codec`` from music.
+
+    pieces: log levels of whole pieces, float (T, F), not centred (``codec.analysis``); every
+    ``step``-th frame is used.
+    """
+    mean = torch.cat([p[::step] for p in pieces]).mean(0)
+    sharp = torch.cat([p[::step] for p in pieces]) - mean
+    smooth = torch.cat([three_frame_mean(p)[::step] for p in pieces]) - mean
+    codec.mean.copy_(mean)
+    codec.deviation.copy_(sharp.std(0).clamp(min=1e-3))
+    codec.coarse.basis.copy_(principal_axes(sharp, sum(codec.coarse.sizes)))
+    n_sharp = codec.smooth_from
+    spaces = [sharp if g < n_sharp else smooth for g in range(len(codec.coarse.sizes))]
+    _fit_groups(codec.coarse, spaces, iterations, rng)
+    codes = torch.cat(
+        [codec.coarse.encode(sharp)[:, :n_sharp], codec.coarse.encode(smooth)[:, n_sharp:]], dim=-1
+    )
+    rest = sharp - codec.coarse.decode(codes)
+    codec.fine.basis.copy_(principal_axes(rest, sum(codec.fine.sizes)))
+    _fit_groups(codec.fine, [rest] * len(codec.fine.sizes), iterations, rng)
+    codec.latent_rows.copy_(_latent_rows(codec))

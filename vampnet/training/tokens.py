@@ -1,0 +1,57 @@
+"""Token files: the codes of a music collection, and random windows from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+class Tokens:
+    """Codes of many pieces end to end: ``codes`` int16 (N, total frames), ``starts`` int64 (P + 1).
+
+    A window never crosses from one piece into the next.
+    """
+
+    def __init__(self, codes: Tensor, starts: Tensor):
+        self.codes, self.starts = codes, starts
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tokens:
+        """Read a file that :meth:`save` wrote. Raises FileNotFoundError or ValueError."""
+        tensors = load_file(str(path))
+        if set(tensors) != {"codes", "starts"}:
+            raise ValueError(f"{path} holds {sorted(tensors)}; a token file has codes and starts")
+        return cls(tensors["codes"], tensors["starts"])
+
+    @classmethod
+    def join(cls, pieces: list[Tensor]) -> Tokens:
+        """From the codes of each piece, int64 (N, T)."""
+        lengths = torch.tensor([0] + [p.shape[1] for p in pieces])
+        return cls(torch.cat([p.to(torch.int16) for p in pieces], dim=1), lengths.cumsum(0))
+
+    def save(self, path: str | Path) -> None:
+        """Write as safetensors."""
+        save_file({"codes": self.codes.contiguous(), "starts": self.starts}, str(path))
+
+    @property
+    def n_frames(self) -> int:
+        """Frames in all pieces together."""
+        return self.codes.shape[1]
+
+    def windows(self, n_items: int, n_frames: int, rng: torch.Generator) -> Tensor:
+        """Random windows, int64 (B, N, T); pieces are drawn by how many windows fit into them.
+
+        Raises ValueError when no piece is ``n_frames`` long.
+        """
+        room = (self.starts.diff() - n_frames + 1).clamp(min=0)
+        if not room.any():
+            longest = int(self.starts.diff().max())
+            raise ValueError(f"a window has {n_frames} frames but the longest piece only {longest}")
+        piece = torch.multinomial(room.double(), n_items, replacement=True, generator=rng)
+        share = torch.rand(n_items, generator=rng, dtype=torch.float64)
+        first = self.starts[piece] + (share * room[piece]).long()
+        index = first[:, None] + torch.arange(n_frames)
+        return self.codes[:, index].transpose(0, 1).long()
