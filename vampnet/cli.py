@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return OK
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # a bar may stand there
         _complain("stopped; nothing was written")
         return STOPPED
     except BrokenPipeError:  # the reader of our output left, as `| head` does
@@ -189,12 +191,12 @@ def _preset(args: argparse.Namespace) -> Preset:
     )
 
 
-def _seed(given: int | None) -> int:
-    if given is None:
+def _seed(seed: int | None) -> int:
+    if seed is None:
         return secrets.randbelow(DRAWN_SEEDS)
-    if not 0 <= given <= MAX_SEED:
-        raise ValueError(f"seed is {given}; allowed is 0 to {MAX_SEED}")
-    return given
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed is {seed}; allowed is 0 to {MAX_SEED}")
+    return seed
 
 
 def _outputs(output: str, takes: int) -> list[Path]:
