@@ -6,7 +6,6 @@ log10 magnitude of every bin and on log10 mel bands (as in arXiv 2306.06546, sec
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vampnet.codec.spectral import MAGNITUDE_FLOOR, SpectralCodec
+from vampnet.mel import mel_bands
 from vampnet.training.loop import run
 
 N_MELS = 150
@@ -40,20 +40,6 @@ class DecoderTraining:
     report_every: int = 500
 
 
-def mel_bands(n_fft: int, rate: int, n_mels: int) -> Tensor:
-    """Triangular mel bands of unit sum, (n_fft // 2 + 1, n_mels), HTK scale."""
-    top = 2595 * math.log10(1 + rate / 2 / 700)
-    edges = 700 * (10 ** (torch.linspace(0, top, n_mels + 2, dtype=torch.float64) / 2595) - 1)
-    frequency = (torch.arange(n_fft // 2 + 1, dtype=torch.float64) * rate / n_fft)[:, None]
-    rising = (frequency - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - frequency) / (edges[2:] - edges[1:-1])
-    weight = torch.minimum(rising, falling).clamp(min=0)
-    # the lowest bands are narrower than a bin: they listen to the bin next to their centre
-    centre = (edges[1:-1] * n_fft / rate).round().long().clamp(max=n_fft // 2)
-    weight[centre, torch.arange(n_mels)] += 1e-3
-    return (weight / weight.sum(0)).float()
-
-
 def target_magnitude(codec: SpectralCodec, audio: Tensor) -> Tensor:
     """STFT magnitudes the decoder should give: float (B, 1, T * hop) to (B, T * 2, bins).
 
@@ -72,8 +58,9 @@ def target_magnitude(codec: SpectralCodec, audio: Tensor) -> Tensor:
 def magnitude_loss(log_magnitude: Tensor, target: Tensor, mel: Tensor) -> Tensor:
     """L1 in log10, over bins and over mel bands. Both (B, columns, bins); mel (bins, mels)."""
     bins = (log_magnitude - (target + MAGNITUDE_FLOOR).log10()).abs().mean()
-    ours = (10.0**log_magnitude) @ mel
-    theirs = (target + MAGNITUDE_FLOOR) @ mel
+    # the narrowest bands may hold no bin at all: they count as equal
+    ours = (10.0**log_magnitude) @ mel + MAGNITUDE_FLOOR * 1e-3
+    theirs = (target + MAGNITUDE_FLOOR) @ mel + MAGNITUDE_FLOOR * 1e-3
     return bins + MEL_WEIGHT * (ours.log10() - theirs.log10()).abs().mean()
 
 

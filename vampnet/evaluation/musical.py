@@ -1,0 +1,80 @@
+"""What a musician asks of a variation: does it keep the harmony, the attacks and the beat?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vampnet.evaluation.mel import log_mel
+
+CHROMA_FFT = 8192
+CHROMA_HOP = 2048
+CHROMA_LOW_HZ, CHROMA_HIGH_HZ = 55.0, 2000.0
+A4_HZ = 440.0
+ONSET_FFT = 1024
+ONSET_MELS = 80
+BEAT_TOLERANCE_S = 0.07
+ONSET_TOLERANCE_S = 0.05
+
+
+def correlation(first: Tensor, second: Tensor) -> float:
+    """Pearson correlation of all values of two tensors of one shape; 0 where one is constant."""
+    a, b = first.flatten().double(), second.flatten().double()
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(a.norm() * b.norm())
+    return float(a @ b) / scale if scale > 1e-12 else 0.0
+
+
+def chroma(audio: Tensor, rate_hz: int) -> Tensor:
+    """Energy of the twelve pitch classes, frame by frame, each frame of unit sum: (12, frames).
+
+    audio: float (S,). Silent frames are all zeros.
+    """
+    window = torch.hann_window(CHROMA_FFT, dtype=audio.dtype, device=audio.device)
+    spectrum = torch.stft(
+        audio, CHROMA_FFT, CHROMA_HOP, window=window, pad_mode="constant", return_complex=True
+    )
+    power = spectrum.abs().square()
+    frequency = torch.arange(CHROMA_FFT // 2 + 1) * rate_hz / CHROMA_FFT
+    used = (frequency >= CHROMA_LOW_HZ) & (frequency <= CHROMA_HIGH_HZ)
+    pitch = 12 * torch.log2(frequency[used] / A4_HZ)
+    classes = torch.zeros(12, power.shape[-1], dtype=power.dtype)
+    classes.index_add_(0, pitch.round().long() % 12, power[used])
+    total = classes.sum(0)
+    return torch.where(total > 1e-9, classes / total.clamp(min=1e-9), torch.zeros(()))
+
+
+def chroma_correlation(first: Tensor, second: Tensor, rate_hz: int) -> float:
+    """Correlation of the chroma frames of two mono sounds of one length, -1..1."""
+    return correlation(chroma(first, rate_hz), chroma(second, rate_hz))
+
+
+def onset_envelope(audio: Tensor, rate_hz: int) -> Tensor:
+    """Mean rise of the log mel spectrum every 256 samples: float (S,) to (frames,)."""
+    levels = log_mel(audio, rate_hz, ONSET_FFT, ONSET_MELS).clamp(min=-3.0)
+    rise = (levels[:, 2:] - levels[:, :-2]).clamp(min=0)
+    return rise.mean(0)
+
+
+def onset_correlation(first: Tensor, second: Tensor, rate_hz: int) -> float:
+    """Correlation of the onset envelopes of two mono sounds of one length, -1..1."""
+    return correlation(onset_envelope(first, rate_hz), onset_envelope(second, rate_hz))
+
+
+def f_measure(expected_s: Sequence[float], found_s: Sequence[float], tolerance_s: float) -> float:
+    """F1 of event times in seconds, each matched at most once within the tolerance.
+
+    1.0 where there is nothing to find and nothing found.
+    """
+    if not expected_s and not found_s:
+        return 1.0
+    hits, j = 0, 0
+    found = sorted(found_s)
+    for time_s in sorted(expected_s):
+        while j < len(found) and found[j] < time_s - tolerance_s:
+            j += 1
+        if j < len(found) and found[j] <= time_s + tolerance_s:
+            hits, j = hits + 1, j + 1
+    return 2 * hits / (len(expected_s) + len(found_s))
