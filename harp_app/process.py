@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harp_app import controls
+from harp_app.interrupt import Asking
 from harp_app.models import Models
 from harp_app.region import Region
 from vampnet.audio import Limits
@@ -111,15 +112,16 @@ class Processor:
         pipeline = self.models.get(settings.model)
         rate_hz = pipeline.codec.sample_rate
         job.check()
-        vamp = pipeline.vamp(
-            region.to_model(rate_hz, mono=not settings.stereo),
-            settings.prompt,
-            settings.sampling,
-            settings.seed,
-            takes=self.takes,
-            bpm=settings.bpm,
-            on_step=job.on_step,
-        )
+        with Asking(job.check):
+            vamp = pipeline.vamp(
+                region.to_model(rate_hz, mono=not settings.stereo),
+                settings.prompt,
+                settings.sampling,
+                settings.seed,
+                takes=self.takes,
+                bpm=settings.bpm,
+                on_step=job.on_step,
+            )
         files = self._write(path, region, vamp, rate_hz, settings, job)
         return Answer(files, marks(settings, vamp, region.duration_s), settings)
 

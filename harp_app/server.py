@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -126,7 +127,11 @@ def serve(
     try:
         start = time.monotonic()
         models = Models(chosen.models, chosen.model, chosen.device)
+        _keep_to_itself()
+        importing = threading.Thread(target=importlib.import_module, args=("harp_app.arrivals",))
+        importing.start()  # gradio's import takes about as long as the weights
         warm_up(models)
+        importing.join()
         endpoint = build(chosen, models)
         lines = announcement(chosen, listener.getsockname()[1])
         lines.append(f"Ready after {time.monotonic() - start:.1f} s. Stop with Ctrl+C.")
@@ -168,11 +173,8 @@ def build(options: Options, models: Models, found: Mapping[str, Preset] | None =
     """
     storage = Storage(options.keep_s)
     try:
+        _keep_to_itself()
         os.environ["GRADIO_TEMP_DIR"] = str(storage.root)
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        # The log of requests that gradio keeps for its monitor, and its statistics of them.
-        os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
-        os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
         known = presets(Path(options.presets) if options.presets else None) if not found else found
         jobs = Jobs(options.at_once, options.waiting)
         limits = dataclasses.replace(ENDPOINT_LIMITS, max_duration_s=options.max_seconds)
@@ -183,6 +185,13 @@ def build(options: Options, models: Models, found: Mapping[str, Preset] | None =
     except BaseException:
         storage.close()
         raise
+
+
+def _keep_to_itself() -> None:
+    """Have gradio tell nobody anything, nor keep a log of requests for its monitor."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
 
 
 def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Storage) -> Endpoint:

@@ -155,6 +155,24 @@ def test_a_stopped_job_leaves_the_pipeline_between_steps(make, clip):
     assert 0 < pipeline.steps_done < 40
 
 
+def test_a_stopped_job_leaves_even_where_the_pipeline_never_asks(make, clip):
+    class Deaf(FakePipeline):
+        done = 0
+
+        def vamp(self, audio, *args, **kwargs):
+            for _ in range(400):
+                time.sleep(0.005)
+                self.done += 1
+                audio = audio + 1
+            return super().vamp(audio, *args, **kwargs)
+
+    pipeline, job = Deaf(), Job("a", 1)
+    threading.Timer(0.15, job.stop, ("The job was cancelled.",)).start()
+    with pytest.raises(Cancelled):
+        ask(make(pipeline), clip, job)
+    assert 0 < pipeline.done < 200
+
+
 def test_models_load_once_when_asked_for_and_only_known_ones(tmp_path):
     for name in ("drums", "bass", ".hidden"):
         (tmp_path / name).mkdir()

@@ -6,7 +6,10 @@ import http.client
 import importlib.util
 import io
 import json
+import os
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -23,6 +26,7 @@ from harp_client import HarpClient, HarpError
 from harp_app import protocol, server
 from harp_app.models import Models
 from vampnet.audio import read
+from vampnet.checkpoints import resolve
 from vampnet.loudness import loudness_lufs
 
 SLOW_STEP_S = 0.05
@@ -392,10 +396,15 @@ def test_only_named_routes_are_open(site, client):
         assert status(site.address, "POST", f"/gradio_api/{name}", b"{}") == 404, name
 
 
-def test_health_tells_the_queue(site, client):
+def health(client):
     connection, response = client.request("GET", "/health")
-    assert json.loads(response.read()) == {"status": "ok", "running": 0, "waiting": 0}
+    content = json.loads(response.read())
     connection.close()
+    return content
+
+
+def test_health_tells_the_queue(client):
+    assert health(client) == {"status": "ok", "running": 0, "waiting": 0}
 
 
 def test_a_secret_word_is_the_only_door(harp, tmp_path):
@@ -489,6 +498,48 @@ def test_a_taken_port_is_told():
 def test_options_out_of_range_are_told(options, text):
     with pytest.raises(ValueError, match=text):
         server.Options(**options)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="ends the server by a signal")
+def test_the_command_with_the_embedded_model(tmp_path):
+    """From `serve` to a variation, a cancel and the end, in a process of its own."""
+    try:
+        resolve("default")
+    except ValueError as error:
+        pytest.skip(f"no embedded model: {error}")
+    (tmp_path / "temp").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harp_app", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temp")},
+    )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        assert process.stdout.readline().startswith("Ready after")
+        client = HarpClient(address)
+        card = client.load()
+        presets = dict(card["inputs"][1]["choices"])
+        assert "loop-variation" in presets
+        path = clip(tmp_path, seconds=2.0)
+        [(_, content)], labels = client.process(path, steps=4, seed="1")
+        assert soundfile.info(io.BytesIO(content)).frames == soundfile.info(path).frames
+        event = client.start(client.upload(clip(tmp_path, seconds=20.0)), client.values(steps=64))
+        ended = in_background(shown_error, client.outcome, event)
+        time.sleep(1.0)
+        start = time.monotonic()
+        client.cancel()
+        assert ended.result(5) == "The job was cancelled."
+        wait_for(lambda: health(client)["running"] == 0)
+        assert time.monotonic() - start < 3  # about 0.2 s on a machine with nothing else to do
+        assert client.process(path, steps=4, seed="1")[0][0][1] == content
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    assert not list((tmp_path / "temp").glob("vampnet-harp-*"))
 
 
 # -- which pyharp
