@@ -170,6 +170,15 @@ def test_beats_of_a_slowing_piece_stay_at_the_attacks():
     assert len(heard.downbeats_s) == 4
 
 
+def test_a_long_steady_piece_has_its_exact_tempo():
+    # Heard in steps of 20 ms, with one beat missed: the tempo is still that of the whole piece.
+    times = np.round(np.arange(500) * 60 / 97 / 0.02) * 0.02
+    places = np.stack([times, np.arange(500) % 4 + 1], axis=1)
+    heard = beats._settle(np.delete(places, 77, axis=0), False, np.zeros(70_000), 310.0)
+    assert heard.bpm == pytest.approx(97, abs=0.01)
+    assert f_measure(heard.times_s, np.arange(500) * 60 / 97) >= 0.99
+
+
 @pytest.mark.parametrize("tracker", HERE)
 @pytest.mark.parametrize(
     "audio",
@@ -201,12 +210,19 @@ def test_sound_without_a_beat_does_no_harm(audio, tracker):
 def test_the_numpy_recurrence_is_torchs_lstm():
     rng = torch.Generator().manual_seed(0)
     network = beat_network.BeatNetwork().eval()
-    features = torch.rand(60, 272, generator=rng)
-    bands = torch.max_pool1d(torch.relu(network.conv1(features[:, None])), 2).flatten(1)
+    embedded = torch.randn(60, 150, generator=rng)
     with torch.inference_mode():
-        states, _ = network.lstm(network.linear0(bands)[None])
+        states, _ = network.lstm(embedded[None])
         wanted = torch.softmax(network.linear(states[0]), dim=-1)
-        assert torch.allclose(network(features), wanted, atol=1e-5)
+        assert torch.allclose(network(embedded), wanted, atol=1e-5)
+
+
+@pytest.mark.skipif("network" not in HERE, reason="needs madmom-infer")
+def test_features_in_windows_are_those_of_the_whole(monkeypatch):
+    mono, network = noise(7.3, 22050)[0].numpy(), beat_network.load()
+    whole = beat_network.activations(mono, network)
+    monkeypatch.setattr(beat_network, "_DECODE_FRAMES", 90)
+    np.testing.assert_allclose(beat_network.activations(mono, network), whole, atol=1e-5)
 
 
 def test_without_madmom_the_tracker_without_weights_is_taken(monkeypatch):

@@ -29,6 +29,8 @@ _N_FEATURES = 272
 BEATS_PER_BAR = (3, 4)
 SLOWEST_BPM, FASTEST_BPM = 55.0, 215.0
 
+# Frames beside a window of audio that its features hear too.
+_CONTEXT_FRAMES = 8
 # The bar model's memory grows with the audio: longer audio is read in windows of which the
 # overlap's halves are thrown away.
 _DECODE_FRAMES = 60 * FRAME_RATE_HZ
@@ -47,11 +49,14 @@ class BeatNetwork(nn.Module):
         self.lstm = nn.LSTM(150, 150, num_layers=2, batch_first=True)
         self.linear = nn.Linear(150, 3)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Features float (T, 272) -> probability of beat, downbeat and neither, float (T, 3)."""
+    def embed(self, features: Tensor) -> Tensor:
+        """Features float (T, 272) -> what the recurrence reads, float (T, 150), frame by frame."""
         bands = torch.relu(self.conv1(features[:, None, :]))
-        bands = torch.max_pool1d(bands, 2).flatten(1)
-        states = self.linear0(bands)
+        return self.linear0(torch.max_pool1d(bands, 2).flatten(1))
+
+    def forward(self, embedded: Tensor) -> Tensor:
+        """Float (T, 150) -> probability of beat, downbeat and neither, float (T, 3)."""
+        states = embedded
         for layer in range(self.lstm.num_layers):
             states = _recur(states, *(getattr(self.lstm, f"{name}_l{layer}") for name in _LSTM))
         return torch.softmax(self.linear(states), dim=-1)
@@ -93,14 +98,21 @@ def load(path: Path = WEIGHTS) -> BeatNetwork:
 
 
 def activations(mono: np.ndarray, network: BeatNetwork) -> np.ndarray:
-    """Mono float (S,) at `SAMPLE_RATE_HZ` -> float (T, 2), probability of beat and of downbeat.
+    """Probability of beat and of downbeat, float (T, 2), of mono audio (S,) at 22050 Hz, S > 0.
 
     Frame t is centred at t / `FRAME_RATE_HZ` seconds. The network is causal and needs a second
     or two of music before it is sure.
     """
-    features = torch.from_numpy(_features(mono))
+    n_frames = -(-len(mono) // _HOP)
+    embedded = []
     with torch.inference_mode():
-        return network(features)[:, :2].numpy()
+        for start in range(0, n_frames, _DECODE_FRAMES):
+            first = max(0, start - _CONTEXT_FRAMES)
+            end = min(n_frames, start + _DECODE_FRAMES)
+            piece = mono[first * _HOP : (end + _CONTEXT_FRAMES) * _HOP]
+            features = torch.from_numpy(_features(piece))[start - first : end - first]
+            embedded.append(network.embed(features))
+        return network(torch.cat(embedded))[:, :2].numpy()
 
 
 def decode(probabilities: np.ndarray) -> np.ndarray:

@@ -274,11 +274,17 @@ def _period(strength: np.ndarray) -> float | None:
 # --- from beats heard to beats given ------------------------------------------------------------
 
 
+def _numbers(times: np.ndarray) -> np.ndarray:
+    """Which beat each of two or more times is, from 0; a beat not heard leaves its number out."""
+    gaps = np.diff(times)
+    return np.concatenate([[0], np.cumsum(np.maximum(1, np.round(gaps / np.median(gaps))))])
+
+
 def _even(times: np.ndarray) -> tuple[float, float] | None:
     """(period, time of beat 0) of the even grid that the times lie on; None if they do not."""
     if len(times) < 3:
         return None
-    numbers = np.round((times - times[0]) / np.median(np.diff(times)))
+    numbers = _numbers(times)
     period, start = np.polyfit(numbers, times, 1)
     error = np.sqrt(np.mean((times - start - period * numbers) ** 2))
     return (float(period), float(start)) if error < _STEADY_S and period > 0 else None
@@ -293,22 +299,22 @@ def _settle(places: np.ndarray, looped: bool, envelope: np.ndarray, duration_s: 
         times = np.array([time + _shift(np.array([time]), envelope) for time in places[:, 0]])
         rising = np.diff(times, prepend=-1.0) > 0.1
         times, bar = np.clip(times[rising], 0, duration_s), places[rising, 1]
-        bpm = 60 / float(np.median(np.diff(times))) if len(times) > 1 else None
-        return Beats(tuple(times.tolist()), tuple(times[bar == 1].tolist()), bpm)
+        bpm = 60 * _numbers(times)[-1] / (times[-1] - times[0]) if len(times) > 1 else None
+        downbeats = tuple(times[bar == 1].tolist())
+        return Beats(tuple(times.tolist()), downbeats, bpm if bpm is None else float(bpm))
     period, start = line
+    heard = _numbers(places[:, 0])
     if looped:
         period = duration_s / round(duration_s / period)
-        start = float(np.mean(places[:, 0] - period * np.arange(len(places))))
-    n = len(places)
-    start += _shift(start + period * np.arange(n), envelope)
-    per_bar = int(places[:, 1].max())
-    first_downbeat = int(np.argmax(places[:, 1] == 1)) if (places[:, 1] == 1).any() else None
-    numbers = np.arange(-_MORE_BEATS, n + _MORE_BEATS)
+        start = float(np.mean(places[:, 0] - period * heard))
+    start += _shift(start + period * heard, envelope)
+    numbers = np.arange(-_MORE_BEATS, int(heard[-1]) + _MORE_BEATS + 1)
     times = start + period * numbers
     inside = (times > -_NEAR_S / 2) & (times < duration_s - _NEAR_S / 2)
     numbers, times = numbers[inside], np.maximum(times[inside], 0)
-    is_first = (numbers - (first_downbeat or 0)) % per_bar == 0
-    downbeats = times[is_first] if first_downbeat is not None else times[:0]
+    firsts = heard[places[:, 1] == 1]
+    per_bar = int(places[:, 1].max())
+    downbeats = times[(numbers - firsts[0]) % per_bar == 0] if len(firsts) else times[:0]
     return Beats(tuple(times.tolist()), tuple(downbeats.tolist()), 60 / period)
 
 
