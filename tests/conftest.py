@@ -45,3 +45,65 @@ def golden() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no golden fixtures in {folder} (VAMPNET_GOLDEN names another folder)")
     return folder
+
+
+def chord(duration_s: float = 2.0, sample_rate: int = 44100, seed: int = 0) -> torch.Tensor:
+    """Music enough for tests: plucked chords on a beat over soft noise, (1, samples) float32."""
+    rng = torch.Generator().manual_seed(seed)
+    n_samples = round(duration_s * sample_rate)
+    time_s = torch.arange(n_samples) / sample_rate
+    out = 0.002 * torch.randn(n_samples, generator=rng)
+    for beat in range(int(duration_s * 2) + 1):
+        since = time_s - beat / 2
+        envelope = torch.where(since >= 0, torch.exp(-since.clamp(min=0) * 6), torch.zeros(()))
+        root = 110.0 * 2 ** (float(torch.randint(0, 24, (), generator=rng)) / 12)
+        for step in (0, 4, 7):
+            out += 0.08 * envelope * torch.sin(2 * math.pi * root * 2 ** (step / 12) * time_s)
+    return out[None]
+
+
+@pytest.fixture(scope="session")
+def tiny_codec():
+    """A spectral codec of few rows, its quantisers fitted to half a minute of chords."""
+    from vampnet.codec import SpectralCodec
+    from vampnet.training.quantizer import fit_quantizers
+
+    torch.manual_seed(0)
+    codec = SpectralCodec(
+        vocab_size=32,
+        coarse_sizes=(2, 3, 4, 5),
+        fine_sizes=(3,) * 10,
+        dim=16,
+        blocks=1,
+        iterations=4,
+    )
+    pieces = [codec.analysis(chord(4.0, seed=seed)[:, : 768 * 229])[0] for seed in range(8)]
+    fit_quantizers(codec, pieces, 2, 4, torch.Generator().manual_seed(0))
+    return codec.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(tiny_codec):
+    """Both stages at random weights, windows of 64 frames, over the tiny codec."""
+    from vampnet.model import VampNet, VampNetConfig
+    from vampnet.pipeline import Pipeline
+    from vampnet.training.masked import initialize
+
+    torch.manual_seed(1)
+    models = []
+    for n_codebooks, n_conditioning in ((4, 0), (14, 4)):
+        config = VampNetConfig(
+            n_codebooks=n_codebooks,
+            n_conditioning_codebooks=n_conditioning,
+            n_layers=2,
+            n_heads=2,
+            embedding_dim=32,
+            vocab_size=32,
+            latent_dim=16,
+            dropout=0.0,
+            window_frames=64,
+        )
+        model = VampNet(config).eval()
+        initialize(model, tiny_codec.codebooks, std=0.2)
+        models.append(model)
+    return Pipeline(tiny_codec, models[0], models[1], "tiny")

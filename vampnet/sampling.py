@@ -227,7 +227,8 @@ def _pass(
     codes[:, first:][open_] = token
     noise_scale = sampling.mask_temperature * (1 - (step + 1) / steps)
     tiny = torch.finfo(torch.float32).tiny
-    gumbel = -torch.log(-torch.log(order_noise[open_].clamp(min=tiny)).clamp(min=tiny))
+    exponential = -torch.log(order_noise[open_].clamp(min=tiny))
+    gumbel = -torch.log(exponential.clamp(min=tiny))
     confidence = torch.full(open_.shape, math.inf, device=logits.device)
     confidence[open_] = log_p + noise_scale * gumbel
     n_open = n_open_after(step, steps, start, hole.flatten(1).sum(-1))

@@ -1,0 +1,228 @@
+"""Iterative parallel decoding: golden traces of the original, and its laws."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vampnet import checkpoints
+from vampnet.sampling import (
+    Sampling,
+    choose,
+    generate,
+    n_open_after,
+    reopen,
+    schedule,
+    top_p_filter,
+    typical_filter,
+)
+
+GREEDY = Sampling(temperature=1.0, mask_temperature=0.0, sample_cutoff=0.0)
+
+
+class Toy:
+    """Logits that depend on the tokens around, without weights: a model for laws."""
+
+    mask_token = 16
+
+    def __init__(self, n_codebooks: int = 3, predicted: int = 2):
+        self.n_codebooks, self.predicted = n_codebooks, predicted
+        self.table = torch.randn(17, 16, generator=torch.Generator().manual_seed(3))
+        self.seen: list[torch.Tensor] = []
+
+    def __call__(self, codes: torch.Tensor) -> torch.Tensor:
+        self.seen.append(codes.clone())
+        around = self.table[codes].mean(1)
+        around = around + around.roll(1, 1) - around.roll(-1, 1)
+        scale = torch.arange(1, self.predicted + 1)[None, :, None, None]
+        return around[:, None] * scale
+
+
+def streams(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+@pytest.mark.golden
+def test_filters_are_the_originals_and_typical_filtering_really_filters(golden) -> None:
+    data = np.load(golden / "sampling.npz")
+    logits = torch.tensor(data["logits"])
+    seen = 0
+    for name in data.files:
+        wanted = torch.tensor(data[name])
+        if match := re.match(r"probs_top_p([\d.]+)_temp([\d.]+)$", name):
+            top_p, temperature = map(float, match.groups())
+            found = (top_p_filter(logits, top_p) / temperature).softmax(-1)
+            torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+            seen += 1
+        elif match := re.match(r"typical_filter_mass([\d.]+)_min(\d+)$", name):
+            found = typical_filter(logits, float(match[1]), int(match[2]))
+            assert torch.equal(found, wanted)
+            assert torch.isinf(found).any()
+            seen += 1
+    assert seen >= 10
+
+
+@pytest.mark.golden
+def test_positions_opened_again_are_the_originals(golden) -> None:
+    data = np.load(golden / "random_topk.npz")
+    for j in range(3):
+        noise = torch.tensor(data[f"noise_{j}"])
+        temperature = torch.tensor(data[f"temperature_{j}"])[:, None]
+        confidence = torch.tensor(data[f"probs_{j}"]).log() + temperature * noise
+        found = reopen(confidence, torch.tensor(data[f"num_to_mask_{j}"])[:, 0])
+        assert torch.equal(found, torch.tensor(data[f"mask_{j}"]).bool())
+
+
+@pytest.mark.golden
+def test_schedule_is_the_originals_for_one_item(golden) -> None:
+    data = np.load(golden / "gamma.npz")
+    for r, gamma in zip(data["r"], data["gamma"], strict=True):
+        assert schedule(float(r)) == pytest.approx(float(gamma), abs=1e-6)
+    seen = 0
+    for name in data.files:
+        match = re.match(r"masked_after_step_N(\d+)_steps(\d+)_batch(\d+)", name)
+        if not match:
+            continue
+        start, steps, batch = map(int, match.groups())
+        now, counts = torch.tensor([start]), []
+        for step in range(steps):
+            now = n_open_after(step, steps, torch.tensor([start]), now)
+            counts.append(int(now))
+        # the original sums over the batch, so with two items it lags behind: we count each alone
+        assert (counts == data[name].tolist()) == (batch == 1)
+        seen += 1
+    assert seen >= 2
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("stage", ["coarse", "c2f"])
+def test_greedy_generation_is_the_originals_token_for_token(golden, stage: str) -> None:
+    data = np.load(golden / "generate_greedy.npz")
+    codec = checkpoints.load_codec(golden / "codec.pth")
+    model = checkpoints.load_vampnet(golden / f"{stage}.pth", codec)
+    codes = torch.tensor(data[f"gen_{stage}_codes"]).long()
+    mask = torch.tensor(data[f"gen_{stage}_mask"]).bool()
+    steps = int(data[f"gen_{stage}_steps"])
+    trace = []
+
+    class Watched:
+        mask_token = model.mask_token
+
+        def __call__(self, entering: torch.Tensor) -> torch.Tensor:
+            trace.append(entering.clone())
+            return model(entering)
+
+    found = generate(Watched(), codes, mask, GREEDY, streams(0), steps=steps)
+    assert torch.equal(torch.stack(trace), torch.tensor(data[f"gen_{stage}_trace"]).long())
+    assert torch.equal(found, torch.tensor(data[f"gen_{stage}_out"]).long())
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), steps=st.integers(1, 9), share=st.floats(0, 1))
+def test_kept_tokens_come_back_and_holes_are_filled(seed: int, steps: int, share: float) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    codes = torch.randint(16, (2, 3, 13), generator=rng)
+    mask = torch.rand(codes.shape, generator=rng) < share
+    found = generate(Toy(), codes, mask, Sampling(steps=steps), streams(seed, seed + 1))
+    assert torch.equal(found[~mask], codes[~mask])
+    assert torch.equal(found[:, :1], codes[:, :1])  # conditioning codebooks are never touched
+    assert int(found.max()) < 16 and int(found.min()) >= 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_an_item_does_not_depend_on_its_batch(seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    codes = torch.randint(16, (3, 3, 11), generator=rng)
+    mask = torch.rand(codes.shape, generator=rng) < torch.tensor([0.2, 0.6, 1.0])[:, None, None]
+    together = generate(Toy(), codes, mask, Sampling(steps=5), streams(1, 2, 3))
+    for i in range(3):
+        alone = generate(
+            Toy(), codes[i : i + 1], mask[i : i + 1], Sampling(steps=5), streams(i + 1)
+        )
+        assert torch.equal(alone[0], together[i])
+
+
+def test_items_of_a_group_share_their_noise_and_groups_do_not() -> None:
+    codes = torch.zeros(4, 3, 40, dtype=torch.long)
+    mask = torch.ones_like(codes, dtype=torch.bool)
+    found = generate(Toy(), codes, mask, Sampling(steps=4), streams(1, 2))
+    assert torch.equal(found[0], found[1]) and torch.equal(found[2], found[3])
+    assert not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": 9},
+        {"temperature": 0.3},
+        {"temperature": 0.0},
+        {"mask_temperature": 0.0},
+        {"typical_mass": 0.2, "typical_min_tokens": 1},
+        {"top_p": 0.2},
+        {"sample_cutoff": 0.0},
+    ],
+)
+def test_every_setting_moves_the_result(change: dict) -> None:
+    codes = torch.zeros(1, 3, 60, dtype=torch.long)
+    mask = torch.ones_like(codes, dtype=torch.bool)
+    plain = generate(Toy(), codes, mask, Sampling(steps=5), streams(1))
+    moved = generate(Toy(), codes, mask, Sampling(**{"steps": 5, **change}), streams(1))
+    assert not torch.equal(plain, moved)
+
+
+def test_tokens_are_drawn_with_their_probabilities() -> None:
+    p = torch.tensor([0.5, 0.3, 0.15, 0.05])
+    uniform = torch.linspace(0, 1, 10001)[:-1]
+    token, log_p = choose(p.log().expand(10000, 4), uniform, Sampling(), greedy=False)
+    share = torch.bincount(token, minlength=4) / 10000
+    torch.testing.assert_close(share, p, atol=2e-3, rtol=0)
+    torch.testing.assert_close(log_p.exp(), p[token])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_end_in_an_error(bad: float) -> None:
+    class Broken(Toy):
+        def __call__(self, codes: torch.Tensor) -> torch.Tensor:
+            logits = super().__call__(codes)
+            logits[0, 0, 0, 0] = bad
+            return logits
+
+    codes = torch.zeros(1, 3, 8, dtype=torch.long)
+    with pytest.raises(RuntimeError, match="not finite numbers"):
+        generate(Broken(), codes, torch.ones_like(codes).bool(), Sampling(steps=2), streams(1))
+
+
+def test_progress_reaches_the_end_and_can_stop_it() -> None:
+    codes = torch.zeros(1, 3, 8, dtype=torch.long)
+    mask = torch.ones_like(codes, dtype=torch.bool)
+    calls: list[tuple[int, int]] = []
+    generate(Toy(), codes, mask, Sampling(steps=4), streams(1), lambda d, t: calls.append((d, t)))
+    assert calls == [(i, 4) for i in range(5)]
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise Stop
+
+    toy = Toy()
+    with pytest.raises(Stop):
+        generate(toy, codes, mask, Sampling(steps=4), streams(1), stop)
+    assert len(toy.seen) == 2
+
+
+@pytest.mark.parametrize(
+    "change", [{"steps": 0}, {"steps": 2.5}, {"temperature": -1.0}, {"top_p": 1.5}]
+)
+def test_values_out_of_range_are_named(change: dict) -> None:
+    (name, value), *_ = change.items()
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        Sampling(**change)
