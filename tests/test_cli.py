@@ -293,7 +293,15 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a file system that takes no files")
 def test_a_place_that_takes_no_files_is_refused(vamp, clip, tmp_path):
-    assert "/proc" in refused(vamp, tmp_path, clip, "/proc/out.wav")
+    line = refused(vamp, tmp_path, clip, "/proc/out.wav")
+    assert line.startswith("vampnet: cannot write '/proc/out.wav': ")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a file system with pipes")
+def test_what_is_no_usual_file_is_never_replaced(vamp, clip, tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    assert "pipe.wav" in refused(vamp, tmp_path, clip, tmp_path / "pipe.wav", "--force")
+    assert not (tmp_path / "pipe.wav").is_file()
 
 
 def test_a_bad_checkpoint_folder_is_refused(vamp, clip, tmp_path, tiny):
@@ -489,3 +497,12 @@ def test_the_spectrogram_shows_a_tone_at_its_pitch():
     octaves = np.log2(RATE / 2 / picture.LOWEST_HZ)
     assert row / picture.N_ROWS * octaves == pytest.approx(np.log2(1000 / 40), abs=0.1)
     assert (picture.spectrogram_db(torch.zeros(2, 10), RATE) == -picture.RANGE_DB).all()
+
+
+def test_the_picture_of_a_long_mask_shows_shares():
+    mask = torch.ones(4, 70_000, dtype=torch.bool)
+    mask[:, ::7] = False
+    assert torch.equal(picture.generated_share(mask[:, :900]), mask[:, :900].float())
+    share = picture.generated_share(mask)
+    assert share.shape == (4, picture.MOST_COLUMNS)
+    assert torch.allclose(share, torch.tensor(6 / 7), atol=0.03)

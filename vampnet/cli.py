@@ -33,6 +33,7 @@ MAX_TAKES = 32
 MAX_SEED = 2**63 - 1
 DRAWN_SEEDS = 2**31  # seeds drawn here stay short enough to be typed again
 BAR_WIDTH = 30  # characters
+HIDDEN = ".vampnet-"  # start of the names of folders that are gone at the end
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -223,11 +224,17 @@ def _check_outputs(
         raise ValueError(f"the picture and the sound cannot both be '{args.picture}'")
     for target in targets:
         check_writable(target)
+        if target.exists() and not target.is_file():
+            raise ValueError(f"'{target}' is there already and is not a file of the usual kind")
         if target.exists() and not args.force:
             raise ValueError(f"'{target}' is there already; --force overwrites it")
-    with tempfile.TemporaryDirectory(prefix=".vampnet-", dir=files[0].parent) as folder:
-        # Whether the container can hold this rate and these channels.
-        dataclasses.replace(region, native=region.native[:1]).write(Path(folder, files[0].name))
+        try:
+            with tempfile.TemporaryDirectory(prefix=HIDDEN, dir=target.parent) as folder:
+                if target is files[0]:  # can the container hold this rate and these channels?
+                    part = dataclasses.replace(region, native=region.native[:1])
+                    part.write(Path(folder, target.name))
+        except OSError as error:
+            raise ValueError(f"cannot write '{target}': {error.strerror or error}") from None
 
 
 def _check_device(name: str) -> None:
@@ -246,7 +253,7 @@ def _appearing(targets: Sequence[Path]) -> Iterator[list[Path]]:
     with ExitStack() as stack:
         hidden = {
             folder: Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix=".vampnet-", dir=folder))
+                stack.enter_context(tempfile.TemporaryDirectory(prefix=HIDDEN, dir=folder))
             )
             for folder in {target.parent for target in whole}
         }
@@ -305,7 +312,7 @@ def _convert(args: argparse.Namespace) -> None:
         raise ValueError(f"'{target}' holds a model already; --force overwrites it")
     dtype = torch.float16 if args.fp16 else torch.float32
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".vampnet-", dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=HIDDEN, dir=target.parent) as folder:
         made = sorted(checkpoints.convert(source, folder, dtype=dtype).iterdir())
         target.mkdir(exist_ok=True)
         for file in made:

@@ -55,6 +55,12 @@ def spectrogram_db(samples: Tensor, sample_rate: int) -> Tensor:
     return 10 * torch.log10((level / level.max().clamp(min=1e-20)).clamp(min=floor))
 
 
+def generated_share(mask: Tensor) -> Tensor:
+    """Share of generated frames, float (N, columns) of at most 1600 columns, of a bool (N, T)."""
+    columns = min(mask.shape[-1], MOST_COLUMNS)
+    return torch.nn.functional.adaptive_avg_pool1d(mask.cpu().float(), columns)
+
+
 def save(
     path: str | Path,
     before: Tensor,
@@ -102,16 +108,16 @@ def _draw_spectrogram(axes: Axes, samples: Tensor, sample_rate: int, name: str) 
 
 
 def _draw_mask(axes: Axes, mask: Tensor, frame_rate_hz: float, beats: Beats | None) -> None:
-    from matplotlib.colors import ListedColormap
+    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.patches import Patch
 
     n_codebooks, n_frames = mask.shape
     axes.imshow(
-        mask.cpu().float().numpy(),
+        generated_share(mask).numpy(),
         origin="lower",
         aspect="auto",
         extent=(0.0, n_frames / frame_rate_hz, 0.5, n_codebooks + 0.5),
-        cmap=ListedColormap([KEPT, GENERATED]),
+        cmap=LinearSegmentedColormap.from_list("mask", [KEPT, GENERATED]),
         vmin=0,
         vmax=1,
         interpolation="nearest",
