@@ -98,6 +98,11 @@ def _stream(seed: int, *place: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
+def mask_draws(seed: int) -> torch.Generator:
+    """The generator from which a seed's mask is drawn; with it `Prompt.mask` is known before."""
+    return _stream(seed, -1)
+
+
 @dataclass(frozen=True)
 class _Pass:
     """One model over some windows: ``holes`` bool (N, T), what this stage fills."""
@@ -188,7 +193,7 @@ class Pipeline:
             beats_s=beats.times_s if beats else None,
             downbeats_s=beats.downbeats_s if beats else None,
             onsets_s=onset_times_s,
-            rng=_stream(seed, -1),
+            rng=mask_draws(seed),
         )[0].to(device)
         codes = self._fill(codes, mask, prompt.loop, sampling, seed, takes, on_step)
         made = self.codec.decode(codes, n_samples)

@@ -1,0 +1,152 @@
+"""The whole: windows that keep each frame once, and the laws of a variation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import chord
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vampnet.pipeline import Pipeline, stretches
+from vampnet.prompts import Prompt
+from vampnet.sampling import Sampling
+
+FAST = Sampling(steps=3, fine_steps=1)
+HOP = 768
+
+
+@settings(max_examples=200, deadline=None)
+@given(n=st.integers(1, 3000), window=st.integers(8, 600), loop=st.booleans())
+def test_windows_keep_each_frame_once_and_fit_the_model(n: int, window: int, loop: bool) -> None:
+    first, second = stretches(n, window, loop)
+    kept = torch.cat([w.kept(n) for w in first + second])
+    assert sorted(kept.tolist()) == list(range(n))
+    for w in first + second:
+        assert w.length <= window
+        assert w.start <= w.keep_from < w.keep_to <= w.start + w.length
+        assert loop or (w.start >= 0 and w.start + w.length <= n)
+
+
+@given(n=st.integers(100, 3000), loop=st.booleans())
+def test_second_windows_hear_finished_music_on_both_sides(n: int, loop: bool) -> None:
+    for w in stretches(n, 64, loop)[1]:
+        at_start, at_end = w.keep_from == 0 and not loop, w.keep_to == n and not loop
+        assert at_start or w.start < w.keep_from
+        assert at_end or w.keep_to < w.start + w.length
+
+
+def vary(pipeline: Pipeline, audio: torch.Tensor, seed: int = 1, **options) -> torch.Tensor:
+    prompt = options.pop("prompt", Prompt(period=5))
+    sampling = options.pop("sampling", FAST)
+    return pipeline.vamp(audio, prompt, sampling, seed, **options).audio
+
+
+def test_same_seed_same_sound_another_seed_another(tiny_pipeline) -> None:
+    audio = chord(2.0)[None]
+    first = vary(tiny_pipeline, audio, 7)
+    assert torch.equal(first, vary(tiny_pipeline, audio, 7))
+    assert not torch.equal(first, vary(tiny_pipeline, audio, 8))
+
+
+@pytest.mark.parametrize("n_samples", [1, 767, 768, 769, 12345, 200_001])
+def test_length_is_kept_to_the_sample(tiny_pipeline, n_samples: int) -> None:
+    out = vary(tiny_pipeline, chord(5.0)[None, :, :n_samples])
+    assert out.shape == (1, 1, n_samples)
+    assert torch.isfinite(out).all()
+
+
+def test_equal_channels_stay_equal_and_others_differ(tiny_pipeline) -> None:
+    one, other = chord(1.5, seed=1), chord(1.5, seed=2)
+    same = vary(tiny_pipeline, torch.stack([one, one]))
+    assert torch.equal(same[:, 0], same[:, 1])
+    mixed = vary(tiny_pipeline, torch.stack([one, other, one]))
+    assert torch.equal(mixed[:, 0], mixed[:, 2])
+    assert not torch.equal(mixed[:, 0], mixed[:, 1])
+
+
+def test_a_take_does_not_depend_on_how_many_there_are(tiny_pipeline) -> None:
+    audio = chord(2.5)[None]
+    three = vary(tiny_pipeline, audio, takes=3)
+    assert three.shape[0] == 3
+    torch.testing.assert_close(three[:1], vary(tiny_pipeline, audio), atol=1e-4, rtol=0)
+    assert not torch.equal(three[0], three[1])
+
+
+@pytest.mark.parametrize("n_frames", [40, 200])
+@pytest.mark.parametrize("loop", [False, True])
+def test_kept_tokens_are_kept_and_an_empty_mask_is_a_round_trip(
+    tiny_pipeline, n_frames: int, loop: bool
+) -> None:
+    audio = chord(4.0)[None, :, : n_frames * HOP]
+    codes = tiny_pipeline.codec.encode(audio)
+    vamp = tiny_pipeline.vamp(audio, Prompt(period=6, loop=loop), FAST, 3)
+    assert torch.equal(vamp.codes[0][~vamp.mask], codes[0][~vamp.mask])
+    assert not torch.equal(vamp.codes, codes)
+    everything = Prompt(compression=tiny_pipeline.codec.n_codebooks, loop=loop)
+    kept = tiny_pipeline.vamp(audio, everything, FAST, 3)
+    assert not kept.mask.any()
+    assert torch.equal(kept.codes, codes)
+    torch.testing.assert_close(kept.audio[0], tiny_pipeline.codec.decode(codes, audio.shape[-1])[0])
+
+
+def test_ranges_leave_every_token_outside_alone(tiny_pipeline) -> None:
+    audio = chord(4.0)[None]
+    codes = tiny_pipeline.codec.encode(audio)
+    prompt = Prompt(ranges_s=((1.0, 1.5), (3.0, 3.25)))
+    vamp = tiny_pipeline.vamp(audio, prompt, FAST, 3)
+    frame_s = HOP / 44100
+    moved = (vamp.codes != codes).any(1)[0].nonzero()[:, 0] * frame_s
+    assert len(moved) > 0
+    for time_s in moved.tolist():
+        assert 1.0 - frame_s <= time_s <= 1.5 or 3.0 - frame_s <= time_s <= 3.25
+
+
+def test_full_mask_is_generation_from_nothing(tiny_pipeline) -> None:
+    first = vary(tiny_pipeline, chord(1.5, seed=1)[None], prompt=Prompt())
+    other = vary(tiny_pipeline, chord(1.5, seed=2)[None], prompt=Prompt())
+    assert torch.equal(first, other)  # nothing of the input is heard
+
+
+def test_progress_counts_up_to_the_total_and_stops_when_told(tiny_pipeline) -> None:
+    calls: list[tuple[int, int]] = []
+    vary(tiny_pipeline, chord(4.0)[None], on_step=lambda done, total: calls.append((done, total)))
+    done = [d for d, _ in calls]
+    assert done == sorted(done) and calls[-1][0] == calls[-1][1] == calls[0][1]
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        if done >= 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        vary(tiny_pipeline, chord(4.0)[None], on_step=stop)
+
+
+def test_tempo_given_makes_the_beats(tiny_pipeline) -> None:
+    prompt = Prompt(beat_ms=75.0)
+    vamp = tiny_pipeline.vamp(chord(4.0)[None], prompt, FAST, 1, bpm=120.0, beat_offset_s=0.25)
+    assert vamp.beats is not None
+    assert vamp.beats.times_s[:3] == pytest.approx((0.25, 0.75, 1.25))
+    assert not vamp.mask[:, int(0.26 * 44100 / HOP) + 1].any()
+
+
+def test_without_a_fine_model_the_coarse_codebooks_are_heard(tiny_pipeline) -> None:
+    coarse_only = Pipeline(tiny_pipeline.codec, tiny_pipeline.coarse)
+    vamp = coarse_only.vamp(chord(1.0)[None], Prompt(period=5), FAST, 1)
+    assert vamp.codes.shape[1] == 4
+    assert vamp.audio.shape == (1, 1, 44100)
+
+
+@pytest.mark.parametrize(
+    "audio", [torch.zeros(2, 100), torch.zeros(1, 1, 0), torch.full((1, 1, 100), float("nan"))]
+)
+def test_audio_that_cannot_be_is_refused(tiny_pipeline, audio: torch.Tensor) -> None:
+    with pytest.raises(ValueError):
+        vary(tiny_pipeline, audio)
+
+
+def test_silence_gives_no_nan(tiny_pipeline) -> None:
+    assert torch.isfinite(vary(tiny_pipeline, torch.zeros(2, 1, 30_000))).all()

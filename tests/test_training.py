@@ -1,0 +1,140 @@
+"""Training: masks, tokens, and loops that learn, resume and say how they do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import chord
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vampnet.model import VampNet, VampNetConfig
+from vampnet.training.decoder import DecoderTraining, train_decoder
+from vampnet.training.loop import rate_at
+from vampnet.training.masked import MaskedTraining, initialize, report, train_masked
+from vampnet.training.masking import hidden_ratio, training_mask
+from vampnet.training.tokens import Tokens
+
+
+def song(n_frames: int = 400, seed: int = 0) -> torch.Tensor:
+    """Codes that follow each other by a rule: easy to learn, int64 (4, T)."""
+    start = torch.randint(16, (4, 1), generator=torch.Generator().manual_seed(seed))
+    return (start + torch.arange(n_frames)[None] * torch.tensor([[1], [2], [3], [5]])) % 16
+
+
+def small_model() -> VampNet:
+    torch.manual_seed(0)
+    config = VampNetConfig(
+        n_codebooks=4, n_layers=1, n_heads=2, embedding_dim=32, vocab_size=16, dropout=0.0
+    )
+    model = VampNet(config)
+    initialize(model, torch.randn(4, 16, 8, generator=torch.Generator().manual_seed(1)))
+    return model
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), n_frames=st.integers(4, 90), conditioning=st.integers(0, 3))
+def test_masks_hide_something_in_every_item_and_never_the_conditioning(
+    seed: int, n_frames: int, conditioning: int
+) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    mask = training_mask(5, 4, conditioning, n_frames, rng)
+    assert mask.shape == (5, 4, n_frames) and mask.dtype == torch.bool
+    assert mask.flatten(1).any(-1).all()
+    assert not mask[:, :conditioning].any()
+
+
+def test_hidden_share_is_the_cosine_of_a_uniform_number() -> None:
+    ratio = hidden_ratio(20_000, torch.Generator().manual_seed(0))
+    # the mean of cos over a quarter circle is 2 / pi
+    assert float(ratio.mean()) == pytest.approx(0.6366, abs=0.01)
+    assert float((ratio > 0.7071).float().mean()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_windows_never_cross_pieces_and_files_keep_them(tmp_path) -> None:
+    pieces = [torch.full((4, n), i) for i, n in enumerate((30, 12, 50))]
+    tokens = Tokens.join(pieces)
+    tokens.save(tmp_path / "t.safetensors")
+    again = Tokens.load(tmp_path / "t.safetensors")
+    windows = again.windows(200, 12, torch.Generator().manual_seed(0))
+    assert windows.shape == (200, 4, 12)
+    assert (windows == windows[:, :1, :1]).all()
+    assert set(windows[:, 0, 0].tolist()) == {0, 1, 2}
+    with pytest.raises(ValueError, match="longest piece only 50"):
+        again.windows(1, 51, torch.Generator())
+
+
+def test_a_model_learns_what_can_be_learnt_and_the_log_says_so(tmp_path) -> None:
+    tokens = Tokens.join([song(seed=seed) for seed in range(4)])
+    plan = MaskedTraining(
+        steps=160, batch=8, frames=32, learning_rate=5e-3, warmup=5, report_every=80, save_every=80
+    )
+    model = small_model()
+    before = report(model, tokens, 32)
+    train_masked(model, tokens, tokens, plan, tmp_path)
+    after = report(model, tokens, 32)
+    assert after["0.5"]["loss"] < before["0.5"]["loss"] - 1.0
+    assert after["0.5"]["top1"] > before["0.5"]["top1"] + 20
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [80, 160]
+    assert lines[-1]["heldout"]["0.5"] == after["0.5"]
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path) -> None:
+    tokens = Tokens.join([song()])
+    fields = dict(batch=2, frames=16, warmup=2, report_every=100, save_every=3)
+    whole = train_masked(
+        small_model(), tokens, None, MaskedTraining(steps=6, **fields), tmp_path / "a"
+    )
+
+    class Stop(Exception):
+        pass
+
+    # stop after the third step, by the state that it saved
+    plan = MaskedTraining(steps=6, **fields)
+    half = small_model()
+    original, calls = tokens.windows, []
+
+    def windows(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise Stop
+        return original(*arguments)
+
+    tokens.windows = windows  # type: ignore[method-assign]
+    with pytest.raises(Stop):
+        train_masked(half, tokens, None, plan, tmp_path / "b")
+    tokens.windows = original  # type: ignore[method-assign]
+    resumed = train_masked(small_model(), tokens, None, plan, tmp_path / "b")
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value)
+
+
+def test_the_rate_climbs_then_falls_to_nothing() -> None:
+    plan = MaskedTraining(steps=100, warmup=10, learning_rate=1.0)
+    rates = [rate_at(step, plan) for step in range(100)]
+    assert rates[9] == 1.0 and rates[0] == pytest.approx(0.1)
+    assert all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert rates[-1] < 0.01
+
+
+def test_the_decoder_learns(tiny_codec, tmp_path) -> None:
+    audio = chord(8.0)[None]
+
+    def windows(n_items: int, n_frames: int, rng: torch.Generator):
+        starts = torch.randint(0, 400, (n_items,), generator=rng)
+        cut = torch.cat([audio[..., s * 768 : (s + n_frames) * 768] for s in starts.tolist()])
+        return cut, tiny_codec.encode(cut)
+
+    saved = {k: v.clone() for k, v in tiny_codec.state_dict().items()}
+    losses: list[dict] = []
+    plan = DecoderTraining(
+        steps=30, batch=2, frames=24, learning_rate=3e-2, warmup=5, report_every=10, save_every=30
+    )
+    try:
+        train_decoder(tiny_codec, windows, plan, tmp_path, losses.append)
+    finally:
+        tiny_codec.load_state_dict(saved)
+    assert losses[-1]["loss"] < 0.7 * losses[0]["loss"]
