@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vampnet import __version__
-from vampnet.options import PROMPT, SAMPLING, SERVE, given
+from vampnet.options import PROMPT, SAMPLING, SERVE, TRAIN, given
 from vampnet.options import add as add_options
 
 if TYPE_CHECKING:
@@ -95,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--force", action="store_true", help="overwrite a model that is there")
     serve = command("serve", _serve, "serve the endpoint for HARP, and its page for the browser")
     add_options(serve, SERVE)
+    train = command(
+        "train", _train, "train on a folder of your own music; goes on where it stopped"
+    )
+    train.add_argument("music", metavar="MUSIC", help="a folder of audio files")
+    train.add_argument("work", metavar="WORK", help="the folder to work in; the model lands there")
+    add_options(train, TRAIN)
     return parser
 
 
@@ -330,3 +336,22 @@ def _serve(args: argparse.Namespace) -> None:
         serve(**given(args, SERVE))
     except KeyboardInterrupt:  # the usual way to end it
         return
+
+
+def _train(args: argparse.Namespace) -> None:
+    from vampnet.training.recipe import plan, train
+
+    options = given(args, TRAIN)
+    words = tuple(filter(None, options.pop("held_out", "").split(",")))
+    base = options.pop("base", "default")
+    licence = options.pop("licence", "unstated")
+    made = train(
+        args.music,
+        args.work,
+        plan(**options),
+        base=None if base == "none" else base,
+        held_out=words,
+        licence=licence,
+        log=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(f"wrote {made}; use it with --model {made}")

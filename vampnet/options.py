@@ -1,4 +1,4 @@
-"""What can be typed after ``vampnet vamp`` and ``vampnet serve``: a table row an option.
+"""What can be typed after ``vampnet vamp``, ``serve`` and ``train``: a table row an option.
 
 The rows stand for fields of dataclasses (a test holds them equal) and are told here without
 importing those, whose files import torch: help has to come at once. Defaults stay in the
@@ -78,6 +78,17 @@ SERVE = (
     Option("keep_s", float, "SECONDS", "until uploads and results are deleted (3600)"),
     Option("max_seconds", float, "SECONDS", "longest clip (600)"),
     Option("max_mb", float, "MIB", "largest file (256)"),
+)
+# Arguments of vampnet.training.recipe.train, and fields of its plans.
+TRAIN = (
+    Option("base", str, "MODEL", "model to go on from, or 'none' for one of its own (default)"),
+    Option("held_out", str, "WORDS", "paths with one of these words, a comma between, only test"),
+    Option("licence", str, "TEXT", "what others may do with the weights, written into them"),
+    Option("steps", int, "N", "steps of each masked model"),
+    Option("decoder_steps", int, "N", "steps of the codec's decoder, with --base none"),
+    Option("batch", int, "N", "windows a step"),
+    Option("frames", int, "FRAMES", "frames a window (1/57 s each)"),
+    Option("learning_rate", float, "X", "highest learning rate"),
 )
 
 

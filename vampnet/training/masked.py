@@ -30,11 +30,11 @@ class MaskedTraining:
     ``save_every`` and ``report_every`` are in steps.
     """
 
-    steps: int = 4000
-    batch: int = 4
-    frames: int = 512
-    learning_rate: float = 1.5e-3
-    warmup: int = 150
+    steps: int = 3400
+    batch: int = 16
+    frames: int = 72
+    learning_rate: float = 7e-4
+    warmup: int = 300
     weight_decay: float = 0.05
     clip: float = 1.0
     seed: int = 0
