@@ -40,6 +40,7 @@ _OPEN = {
     ),
 }
 _PATTERNS = {method: re.compile("|".join(lines)) for method, lines in _OPEN.items()}
+_READ = ("GET", "HEAD")
 _FILE = "/gradio_api/file="
 _UPLOAD = "/gradio_api/upload"
 _CALL = "/gradio_api/call/"
@@ -65,7 +66,10 @@ class Gate:
             await self._app(scope, receive, send)
             return
         path = self._local_path(scope)
-        if path is None or scope["type"] != "http" or not self._open(scope["method"], path):
+        if self._prefix and scope["path"] == self._prefix and scope.get("method") in _READ:
+            # The page finds its parts beside itself, so it has to be a folder's.
+            await answer(send, 307, "", location=self._prefix.rpartition("/")[2] + "/")
+        elif path is None or scope["type"] != "http" or not self._open(scope["method"], path):
             await answer(send, 404, "Not found.")
         elif self._too_long(scope):
             await answer(send, 413, "The request is too long.")
@@ -168,12 +172,15 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return give
 
 
-async def answer(send: Send, status: int, text: str, kind: str = "text/plain") -> None:
-    """Send a whole short response."""
+async def answer(
+    send: Send, status: int, text: str, kind: str = "text/plain", location: str = ""
+) -> None:
+    """Send a whole short response. location: where else to look, for a 307."""
     body = text.encode()
     headers = [
         (b"content-type", f"{kind}; charset=utf-8".encode()),
         (b"content-length", str(len(body)).encode()),
+        *([(b"location", location.encode())] if location else []),
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

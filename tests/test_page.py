@@ -1,0 +1,425 @@
+"""The page: what it promises without a browser, then driven in headless Chromium."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from fake_endpoint import FakePipeline, running
+
+from harp_app import controls, pictures, sliders
+from harp_app.jobs import Job
+from harp_app.models import Models
+from harp_app.preview import Heard, foresee, open_clip, show_mask
+from harp_app.process import Processor
+from harp_app.region import Region
+from vampnet.audio import Limits
+from vampnet.pipeline import Pipeline
+from vampnet.presets import presets
+
+ROOT = Path(__file__).resolve().parent.parent
+PRESETS = presets()
+TABLE = controls.table(PRESETS, ["default"])
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SLOW_STEP_S = 0.1
+
+
+def clip(
+    folder: Path, name: str = "beat.wav", seconds: float = 2.0, rate: int = 44100, **how
+) -> Path:
+    """A stereo clip with a knock every half second."""
+    time_s = np.arange(round(seconds * rate)) / rate
+    knock = 0.5 * np.sin(2 * np.pi * 180 * time_s) * np.exp(-30 * (time_s % 0.5))
+    hiss = 0.02 * np.random.default_rng(0).standard_normal((len(time_s), 2))
+    path = folder / name
+    soundfile.write(path, knock[:, None] + hiss, rate, **({"subtype": "PCM_24"} | how))
+    return path
+
+
+def processor(tmp_path: Path, pipeline, **options) -> Processor:
+    def new_folder() -> Path:
+        folder = tmp_path / str(time.monotonic_ns())
+        folder.mkdir()
+        return folder
+
+    known = Models(load=lambda place, device: pipeline)
+    return Processor(known, PRESETS, new_folder, **options)
+
+
+# -- without a browser
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_sliders_that_a_preset_moved_mean_that_preset(name):
+    moved = [
+        sliders.of_preset(c, PRESETS[name]) if c.kind == "slider" else c.default for c in TABLE
+    ]
+    harps = [c.default for c in TABLE]
+    moved[0] = harps[0] = name
+    for control, value in zip(TABLE, moved, strict=True):
+        if control.kind == "slider":
+            assert sliders.lowest(control) <= value <= control.maximum
+    pages, harps = (
+        controls.read(values, TABLE, PRESETS, draw_seed=lambda: 1)
+        for values in (sliders.sent(moved, TABLE, PRESETS), harps)
+    )
+    assert pages == harps and not pages.changes
+
+
+def test_a_slider_that_was_moved_is_over_the_preset():
+    values = [c.default for c in TABLE]
+    values[0] = "loop-variation"
+    place = [c.field for c in TABLE].index("prompt.period")
+    values[place] = 0.0
+    settings = controls.read(sliders.sent(values, TABLE, PRESETS), TABLE, PRESETS)
+    assert settings.prompt.period == 0 and settings.changes == ("Keep every n-th frame 0",)
+
+
+def pipeline_without_models(monkeypatch) -> Pipeline:
+    """It encodes to zeros and generates nothing; beats and mask are the real ones."""
+    codec = SimpleNamespace(
+        sample_rate=44100,
+        hop_length=768,
+        n_codebooks=14,
+        codebooks=torch.zeros(1),
+        encode=lambda audio: torch.zeros(len(audio), 14, -(-audio.shape[-1] // 768)).long(),
+        decode=lambda codes, n_samples: torch.zeros(len(codes), 1, n_samples),
+    )
+    monkeypatch.setattr(Pipeline, "_fill", lambda self, codes, *others: codes)
+    return Pipeline(codec, None)  # type: ignore[arg-type]
+
+
+def test_the_mask_that_is_shown_is_the_mask_that_is_used(tmp_path, monkeypatch):
+    pipeline = pipeline_without_models(monkeypatch)
+    path = clip(tmp_path, "odd.wav", 3.21, rate=48000)
+    work = processor(tmp_path, pipeline)
+    seen, _ = open_clip(str(path), work)
+    heard = Heard()
+    for changed in (
+        {"seed": "7", "prompt.dropout": 30.0},
+        {"preset": "beat-variation"},
+        {"preset": "beat-variation", "bpm": 90.0},
+        {"ranges": "1-2.5"},
+    ):
+        values = [changed.get(c.field, c.default) for c in TABLE]
+        settings = controls.read(values, TABLE, PRESETS)
+        heard, _ = show_mask(seen, heard, settings, pipeline, work.limits)
+        holes, beats, _ = foresee(seen, heard, settings, pipeline)
+        audio = Region.read(path).to_model(44100)
+        vamp = pipeline.vamp(
+            audio, settings.prompt, settings.sampling, settings.seed, bpm=settings.bpm
+        )
+        assert torch.equal(holes, vamp.mask)
+        assert vamp.beats is None or beats == vamp.beats
+
+
+def test_a_clip_is_checked_before_it_is_drawn(tmp_path):
+    path = clip(tmp_path)
+    with pytest.raises(ValueError, match="0.1 MB are allowed"):
+        open_clip(str(path), processor(tmp_path, FakePipeline(), max_file_mb=0.1))
+    short = Limits(max_duration_s=1.0)
+    with pytest.raises(ValueError, match="2.*s"):
+        open_clip(str(path), processor(tmp_path, FakePipeline(), limits=short))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 100), (1, 44100), (8, 300)])
+def test_pictures_of_any_length(shape):
+    for samples in (torch.zeros(shape), torch.ones(shape), torch.randn(shape)):
+        drawn = pictures.sound(samples, 44100)
+        assert drawn.count("<img") == 1 and "nan" not in drawn
+    holes = torch.ones(shape[0], shape[1], dtype=torch.bool)
+    drawn = pictures.mask(holes, 57.4, shape[1] / 57.4, None)
+    assert drawn.count("<img") == 1 and "nan" not in drawn
+
+
+def test_only_harps_names_are_open(tmp_path):
+    with running(FakePipeline()) as site:
+        blocks = json.loads(get(site.address, "/config"))
+        named = {d["api_name"] for d in blocks["dependencies"] if d["api_visibility"] == "public"}
+        assert named == {"controls", "process", "cancel"}
+        info = json.loads(get(site.address, "/gradio_api/info"))
+        assert {name.strip("/") for name in info["named_endpoints"]} == named
+        assert not info["unnamed_endpoints"]
+
+
+def get(address: str, path: str) -> bytes:
+    there = urlsplit(address)
+    connection = http.client.HTTPConnection(there.hostname or "", there.port or 80, timeout=10)
+    connection.request("GET", there.path + path)
+    try:
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+# -- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = os.environ.get("VAMPNET_CHROMIUM") or next(
+        filter(None, map(shutil.which, BROWSERS)), ""
+    )
+    if not found:
+        pytest.skip("no browser: install Chromium (Debian's package is called chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as made:
+        started = made.chromium.launch(executable_path=found, args=FLAGS, headless=True)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def site():
+    with running(FakePipeline(), PRESETS) as made:
+        yield made
+
+
+class Visit:
+    """A fresh visitor's page, what it fetched and complained about."""
+
+    def __init__(self, browser, address, **options):
+        self.address, self.foreign, self.complaints = address, [], []
+        options.setdefault("viewport", {"width": 1280, "height": 900})
+        self.context = browser.new_context(**options)
+        self.context.set_default_timeout(20_000)
+        self.page = self.context.new_page()
+        self.page.on("request", lambda request: self._note(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(address)
+        self.page.wait_for_selector("#vary")
+
+    def _note(self, url: str) -> None:
+        here = f"{urlsplit(self.address).scheme}://{urlsplit(self.address).netloc}/"
+        if not url.startswith((here, "data:", "blob:")):
+            self.foreign.append(url)
+
+    def open(self, path: Path) -> None:
+        """Drop a file and wait for both its pictures."""
+        self.page.set_input_files("#clip-input input[type=file]", str(path))
+        self.page.wait_for_selector("#clip-picture .sound")
+        self.page.wait_for_selector("#mask .mask:not(.empty)")
+
+    def choose(self, preset: str) -> None:
+        self.page.click("#preset input")
+        self.page.get_by_role("option", name=preset, exact=True).click()
+
+    def slider(self, name: str) -> float:
+        return float(self.page.input_value(f"#{name} input[type=number]"))
+
+    def set_slider(self, name: str, value: float) -> None:
+        box = self.page.locator(f"#{name} input[type=number]")
+        box.fill(str(value))
+        box.blur()
+
+    def text(self, selector: str) -> str:
+        return self.page.inner_text(selector)
+
+    def wait(self, condition, what: str, timeout_s: float = 15.0):
+        end = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < end, f"waited in vain for {what}"
+            self.page.wait_for_timeout(50)
+
+    def take(self) -> None:
+        """Press Vary and wait for one more take."""
+        before = self.page.locator("#takes label").count()
+        self.page.click("#vary")
+        self.wait(lambda: self.page.locator("#takes label").count() == before + 1, "a take")
+
+
+@pytest.fixture
+def visit(browser, site):
+    site.pipeline.step_s, site.pipeline.steps_done = 0.0, 0
+    site.pipeline.started.clear()
+    made = Visit(browser, site.address)
+    yield made
+    made.context.close()
+    assert not made.foreign, "the page fetched something from elsewhere"
+    assert not made.complaints
+
+
+@pytest.mark.browser
+def test_a_preset_moves_the_sliders_and_the_mask_follows(visit, site, tmp_path):
+    visit.open(clip(tmp_path))
+    picture = lambda: visit.page.get_attribute("#mask img", "src")  # noqa: E731
+    assert visit.slider("prompt-period") == 7 and visit.slider("prompt-codebooks_kept") == 4
+    assert "15% kept" in visit.text("#mask")
+    first = picture()
+    visit.choose("beat-variation")
+    visit.wait(lambda: visit.slider("prompt-beat_ms") == 75, "the preset's sliders")
+    assert visit.slider("prompt-period") == 0 and visit.slider("sampling-steps") == 24
+    visit.wait(lambda: visit.page.locator("#mask .beat").count() > 0, "beats over the mask")
+    assert "BPM heard" in visit.text("#mask") and "slice after each beat" in visit.text("#about")
+    beats = picture()
+    assert beats != first
+    visit.set_slider("bpm", 90)
+    visit.wait(lambda: "90.0 BPM set" in visit.text("#mask"), "the tempo that was set")
+    visit.set_slider("prompt-beat_ms", 300)
+    visit.wait(lambda: picture() not in (first, beats), "the slider's mask")
+    visit.page.fill("#ranges textarea, #ranges input", "5-6")
+    visit.wait(lambda: "must lie within the audio" in visit.text("#mask"), "a word on the range")
+    assert not site.pipeline.calls  # all of it without the model
+
+
+@pytest.mark.browser
+def test_vary_shows_progress_then_the_take_and_its_file(visit, site, tmp_path):
+    path = clip(tmp_path, "My Loop #1.wav")
+    visit.open(path)
+    site.pipeline.step_s = SLOW_STEP_S
+    visit.page.fill("#seed textarea, #seed input", "42")
+    visit.page.click("#vary")
+    seen = set()
+
+    def there() -> bool:
+        for bar in visit.page.locator("#status .progress").all():
+            seen.add(bar.get_attribute("aria-valuenow", timeout=2000))
+        return visit.page.locator("#take-picture .sound:not(.empty)").count() > 0
+
+    try:
+        visit.wait(there, "the take")
+    except Exception as error:  # the bar went away while it was looked at
+        if "Timeout" not in type(error).__name__:
+            raise
+    visit.page.wait_for_selector("#take-picture .sound:not(.empty)")
+    assert len(seen) >= 5, f"steps seen: {sorted(seen, key=str)}"
+    assert site.pipeline.calls[-1]["seed"] == 42
+    note = visit.text("#take-picture .facts")
+    assert "preset loop-variation" in note and "seed 42" in note and "n-th frame" not in note
+    with visit.page.expect_download() as download:
+        visit.page.click("#download")
+    assert download.value.suggested_filename.startswith("My-Loop")
+    content = Path(download.value.path()).read_bytes()
+    before, after = soundfile.info(path), soundfile.info(io.BytesIO(content))
+    for field in ("frames", "samplerate", "channels", "format", "subtype"):
+        assert getattr(before, field) == getattr(after, field)
+    playing = "document.querySelector('#take-player audio').duration"
+    visit.wait(lambda: abs((visit.page.evaluate(playing) or 0) - 2.0) < 0.05, "the player")
+
+
+@pytest.mark.browser
+def test_cancel_ends_the_job_and_the_next_one_starts(visit, site, tmp_path):
+    visit.open(clip(tmp_path))
+    site.pipeline.step_s = SLOW_STEP_S
+    visit.set_slider("sampling-steps", 64)
+    visit.page.click("#vary")
+    visit.page.wait_for_selector("#status .progress:not(.unsure)")
+    done = site.pipeline.steps_done
+    visit.page.click("#cancel")
+    visit.wait(lambda: "The job was cancelled." in visit.text("#status"), "the word of its end")
+    assert site.pipeline.steps_done < done + 20
+    assert visit.page.locator("#take-picture .empty").count() == 1
+    site.pipeline.step_s = 0.0
+    visit.take()
+
+
+@pytest.mark.browser
+def test_takes_are_compared_and_one_becomes_the_clip(visit, tmp_path):
+    visit.open(clip(tmp_path, "beat.aiff", subtype="PCM_16"))
+    visit.take()
+    visit.take()
+    second = visit.text("#take-picture .facts")
+    plays = "document.querySelector('#take-player audio').currentSrc"
+    assert visit.page.evaluate(plays).endswith(".wav")  # no browser plays AIFF
+    visit.page.click("#takes label:has-text('Take 1')")
+    visit.wait(lambda: visit.text("#take-picture .facts") != second, "the first take")
+    with visit.page.expect_download() as download:
+        visit.page.click("#download")
+    assert download.value.suggested_filename.endswith(".aiff")
+    visit.page.click("#reuse")
+    name = "document.querySelector('#clip-input audio')?.currentSrc ?? ''"
+    visit.wait(lambda: "-vamp-" in visit.page.evaluate(name), "the take as the clip")
+    visit.page.wait_for_selector("#mask .mask:not(.empty)")
+
+
+@pytest.mark.browser
+def test_errors_are_said_in_words(visit, tmp_path):
+    visit.page.click("#vary")
+    visit.wait(lambda: "choose one first" in visit.text("#status"), "a word on the missing clip")
+    (tmp_path / "text.wav").write_text("no sound at all")
+    visit.page.set_input_files("#clip-input input[type=file]", str(tmp_path / "text.wav"))
+    visit.page.wait_for_selector("#clip-picture .problem")
+    assert "text.wav" in visit.text("#clip-picture") and "/" not in visit.text("#clip-picture")
+
+
+@pytest.mark.browser
+def test_a_closed_page_frees_the_machine(browser, site, tmp_path):
+    site.pipeline.step_s = SLOW_STEP_S
+    gone = Visit(browser, site.address)
+    gone.open(clip(tmp_path))
+    gone.set_slider("sampling-steps", 64)
+    gone.page.click("#vary")
+    gone.page.wait_for_selector("#status .progress:not(.unsure)")
+    gone.context.close()
+    end = time.monotonic() + 5
+    while site.endpoint.jobs.counts() != (0, 0):
+        assert time.monotonic() < end, "the job went on"
+        time.sleep(0.05)
+
+
+@pytest.mark.browser
+def test_on_a_phone_under_a_secret_word(browser, tmp_path):
+    with running(FakePipeline(), PRESETS, secret="s3cret-word") as site:
+        size = {"width": 390, "height": 844}
+        visit = Visit(browser, site.address, viewport=size, is_mobile=True, has_touch=True)
+        visit.open(clip(tmp_path))
+        visit.take()
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert visit.text("#address").endswith("/s3cret-word")
+        before = visit.page.evaluate("document.body.classList.contains('dark')")
+        visit.page.tap("#theme")
+        assert visit.page.evaluate("document.body.classList.contains('dark')") is not before
+        assert not visit.foreign and not visit.complaints
+        visit.context.close()
+
+
+def test_a_job_of_the_page_is_stopped_by_no_other_client(site):
+    job: Job = site.endpoint.jobs.arrive("page abc")
+    assert site.endpoint.jobs.cancel("127.0.0.1", site.endpoint.jobs.next_number()) == 0
+    assert not job.stopped
+    site.endpoint.jobs.forget(job)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(
+    not os.environ.get("VAMPNET_SCREENSHOTS"),
+    reason="pictures for the documentation are made where VAMPNET_SCREENSHOTS names a folder",
+)
+def test_screenshots(browser):
+    folder = Path(os.environ["VAMPNET_SCREENSHOTS"])
+    folder.mkdir(parents=True, exist_ok=True)
+    wide = {"viewport": {"width": 1280, "height": 900}}
+    phone = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}
+    looks = {
+        "page-light": {**wide, "color_scheme": "light"},
+        "page-dark": {**wide, "color_scheme": "dark"},
+        "page-phone": {**phone, "color_scheme": "light", "is_mobile": True, "has_touch": True},
+    }
+    with running(Pipeline.load(), PRESETS) as site:
+        for name, options in looks.items():
+            visit = Visit(browser, site.address, **options)
+            visit.context.set_default_timeout(60_000)
+            visit.open(ROOT / "docs" / "demo" / "loop.flac")
+            visit.choose("small-variation-beat")
+            visit.page.wait_for_selector("#mask .beat")
+            for _ in range(2):
+                visit.take()
+            visit.page.mouse.move(0, 0)
+            visit.page.wait_for_timeout(700)
+            visit.page.screenshot(path=folder / f"{name}.png", full_page=True)
+            visit.context.close()
