@@ -17,6 +17,7 @@ import pytest
 import soundfile
 import torch
 from fake_endpoint import FakePipeline, running
+from PIL import Image
 
 from harp_app import controls, pictures, sliders
 from harp_app.jobs import Job
@@ -236,11 +237,12 @@ class Visit:
             assert time.monotonic() < end, f"waited in vain for {what}"
             self.page.wait_for_timeout(50)
 
-    def take(self) -> None:
+    def take(self, timeout_s: float = 15.0) -> None:
         """Press Vary and wait for one more take."""
         before = self.page.locator("#takes label").count()
         self.page.click("#vary")
-        self.wait(lambda: self.page.locator("#takes label").count() == before + 1, "a take")
+        there = self.page.locator("#takes label")
+        self.wait(lambda: there.count() == before + 1, "a take", timeout_s)
 
 
 @pytest.fixture
@@ -418,8 +420,13 @@ def test_screenshots(browser):
             visit.choose("small-variation-beat")
             visit.page.wait_for_selector("#mask .beat")
             for _ in range(2):
-                visit.take()
+                visit.take(timeout_s=120)
             visit.page.mouse.move(0, 0)
             visit.page.wait_for_timeout(700)
-            visit.page.screenshot(path=folder / f"{name}.png", full_page=True)
+            height = visit.page.evaluate("document.documentElement.scrollHeight")
+            if name == "page-phone":  # the sliders go on and on there
+                height = visit.page.locator("#controls").bounding_box()["y"]
+            part = {"x": 0, "y": 0, "width": options["viewport"]["width"], "height": height}
+            shot = visit.page.screenshot(full_page=True, clip=part)
+            Image.open(io.BytesIO(shot)).quantize(256).save(folder / f"{name}.png", optimize=True)
             visit.context.close()
