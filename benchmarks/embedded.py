@@ -25,9 +25,9 @@ from vampnet.evaluation.musical import (
 )
 from vampnet.loudness import normalize
 from vampnet.pipeline import Pipeline
-from vampnet.prompts import Prompt
-from vampnet.sampling import Sampling
+from vampnet.presets import presets
 
+PRESETS = ("small-variation", "medium-variation", "beat-variation", "compress", "fill-middle")
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff"}
 
 
@@ -86,15 +86,11 @@ def main() -> None:
         made = [codec.decode(c[:, :depth], n) for c in coded]
         scores = [figures(p, m, rate_hz) for p, m in zip(pieces, made, strict=True)]
         row(f"codec, {depth} codebooks", scores)
-    prompts = {
-        "periodic 7": Prompt(period=7),
-        "beats 75 ms": Prompt(beat_ms=75.0),
-        "compress 1": Prompt(compression=1),
-    }
-    for name, prompt in prompts.items():
+    known = presets()
+    for name in PRESETS:
         runs: dict[str, list[list[float]]] = {"model": [], "hold": [], "random": []}
         for piece, codes in zip(pieces, coded, strict=True):
-            vamp = pipeline.vamp(piece, prompt, Sampling(), seed=1)
+            vamp = pipeline.vamp(piece, known[name].prompt, known[name].sampling, seed=1)
             mask = vamp.mask[None]
             noise = random_tokens(codes, mask, codec.vocab_size, torch.Generator().manual_seed(1))
             runs["model"].append(figures(piece, vamp.audio, rate_hz))

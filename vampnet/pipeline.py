@@ -26,7 +26,8 @@ from vampnet.sampling import Sampling, generate
 COARSE_WINDOW = 575  # frames (10 s) the published coarse model was trained on
 FINE_WINDOW = 173  # frames (3 s) the published coarse-to-fine model was trained on
 CONTEXT_SHARE = 1 / 6  # of a window, heard on each side of the part that is kept
-LOOP_SEAM = 29  # frames (0.5 s) each side of a loop's seam that are filled last
+LOOP_SEAM = 20  # frames (0.35 s) each side of a loop's seam that are filled last
+SEAM_CONTEXT = 64  # frames (1.1 s) heard beyond them
 BATCH_FRAMES = 4096  # frames, all items together, that a model sees at once
 
 Progress = Callable[[int, int], None]
@@ -77,7 +78,7 @@ def stretches(
         if not loop or n_frames < 8:
             return [Stretch(0, n_frames, 0, n_frames)], []
         seam = min(LOOP_SEAM, n_frames // 4)
-        beyond = min(context, n_frames // 2 - seam)
+        beyond = min(context, SEAM_CONTEXT, n_frames // 2 - seam)
         around = Stretch(-seam - beyond, 2 * (seam + beyond), -seam, seam)
         return [Stretch(0, n_frames, seam, n_frames - seam)], [around]
     count = math.ceil(n_frames / (window - 2 * context))

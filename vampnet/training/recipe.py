@@ -34,7 +34,7 @@ COARSE = VampNetConfig(
     dropout=0.0,
     embedding_kernel=7,
     tied_head_scale=8.0,
-    window_frames=512,
+    window_frames=640,
 )
 FINE = replace(
     COARSE,
