@@ -1,4 +1,4 @@
-"""The models a user can choose while the server runs: the embedded one and the user's folders."""
+"""The models a user can choose while the server runs: embedded, pulled, and in a folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from vampnet import download
 
 if TYPE_CHECKING:
     from vampnet.pipeline import Pipeline
@@ -34,7 +36,7 @@ class Models:
         device: str = "cpu",
         load: Callable[[str, str], Pipeline] = _load,
     ) -> None:
-        """Know ``default`` and every folder in ``folder``.
+        """Know ``default``, every folder in ``folder`` and the weights pulled before.
 
         Raises ValueError when ``folder`` is no folder.
         """
@@ -46,6 +48,8 @@ class Models:
             for place in sorted(root.iterdir()):
                 if place.is_dir() and not place.name.startswith(".") and place.name != DEFAULT:
                     self._places[place.name] = str(place)
+        for name, place in download.found().items():
+            self._places.setdefault(name, str(place))
         self._device = device
         self._load = load
         self._loaded: dict[str, Pipeline] = {}

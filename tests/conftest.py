@@ -10,6 +10,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ["VAMPNET_MODELS"] = str(ROOT / "no-models")  # not what the user has pulled
 
 
 def tone(

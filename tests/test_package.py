@@ -61,8 +61,7 @@ def extra_modules() -> list[str]:
     packages = set()
     for requirements in PROJECT["project"]["optional-dependencies"].values():
         packages |= {re.match(r"[\w.-]+", line).group() for line in requirements}  # type: ignore
-    # gradio brings huggingface_hub along.
-    packages -= {"vampnet-harp", "huggingface_hub"}
+    packages -= {"vampnet-harp"}
     return sorted(IMPORT_NAMES.get(p, p.replace("-", "_")) for p in packages if p not in base)
 
 

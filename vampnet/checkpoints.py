@@ -9,7 +9,6 @@ accounted for, and what does not fit raises CheckpointError, a ValueError.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pickle
@@ -24,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vampnet import lora, original
+from vampnet import download, lora, original
 from vampnet.codec import FAMILIES, Codec
 from vampnet.model import VampNet, VampNetConfig
 
@@ -58,8 +57,9 @@ class Parts:
 
 
 def models() -> dict[str, Path]:
-    """Names that :func:`resolve` knows, with their folders: those inside the package."""
-    return {file.parent.name: file.parent for file in sorted(BUILT_IN.glob(f"*/{CONFIG}"))}
+    """Names that :func:`resolve` knows, with their folders: inside the package, and pulled."""
+    inside = {file.parent.name: file.parent for file in sorted(BUILT_IN.glob(f"*/{CONFIG}"))}
+    return inside | download.found() | inside
 
 
 def resolve(name_or_folder: str | Path) -> Path:
@@ -74,7 +74,9 @@ def resolve(name_or_folder: str | Path) -> Path:
     if folder.is_dir():
         return folder
     names = ", ".join(known) or "none"
-    raise CheckpointError(f"no model {str(name_or_folder)!r}: give a folder or one of: {names}")
+    hint = "; `vampnet models pull` fetches it" if str(name_or_folder) in download.SOURCES else ""
+    name = repr(str(name_or_folder))
+    raise CheckpointError(f"no model {name}: give a folder or one of: {names}{hint}")
 
 
 def load_folder(folder: str | Path, device: str | torch.device = "cpu") -> Parts:
@@ -152,7 +154,9 @@ def convert(
     notes = dict(parts.config.get("metadata", {}))
     if not (source / CONFIG).is_file():
         files = [_find(source, f"{name}.pth") for name in ("codec", *STAGES)]
-        notes["source_sha256"] = {file.name: _sha256(file) for file in files if file is not None}
+        notes["source_sha256"] = {
+            file.name: download.sha256(file) for file in files if file is not None
+        }
     notes.update(metadata or {})
     return save_folder(target, parts.codec, parts.coarse, parts.c2f, metadata=notes, dtype=dtype)
 
@@ -379,11 +383,3 @@ def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     if not bool(stored.isfinite().all()):
         raise CheckpointError(f"{name} holds values that {dtype} cannot store, or NaN")
     return stored.clone() if stored.data_ptr() == value.data_ptr() else stored
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from vampnet import __version__
 from vampnet.options import PROMPT, SAMPLING, SERVE, TRAIN, given
 from vampnet.options import add as add_options
+from vampnet.progress import Progress
 
 if TYPE_CHECKING:
     from harp_app.region import Region
@@ -32,7 +33,6 @@ DEFAULT_PRESET = "loop-variation"
 MAX_TAKES = 32
 MAX_SEED = 2**63 - 1
 DRAWN_SEEDS = 2**31  # seeds drawn here stay short enough to be typed again
-BAR_WIDTH = 30  # characters
 HIDDEN = ".vampnet-"  # start of the names of folders that are gone at the end
 
 
@@ -49,10 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.run(args)
         sys.stdout.flush()
         return OK
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if sys.stderr.isatty():
             print(file=sys.stderr)  # a bar may stand there
-        _complain("stopped; nothing was written")
+        _complain(str(stop) or "stopped; nothing was written")
         return STOPPED
     except BrokenPipeError:  # the reader of our output left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -64,6 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _complain(text: str) -> None:
     print(f"vampnet: {text}", file=sys.stderr)
+
+
+def _say(line: object) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 # The command line --------------------------------------------------------------------------------
@@ -87,7 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     _vamp_options(command("vamp", _vamp, "write a variation of an audio file"))
     listed = command("presets", _presets, "list the presets")
     listed.add_argument("--presets-dir", metavar="FOLDER", help="your own presets, *.toml")
-    command("models", _models, "list the models that came with the package")
+    models = command("models", _models, "list the models at hand, or pull the official weights")
+    text = "fetch the official VampNet weights (about 3 GB; not for commercial use)"
+    fetch = models.add_subparsers(metavar="pull").add_parser("pull", help=text, description=text)
+    fetch.add_argument("name", metavar="NAME", nargs="?", default="original", help="(original)")
+    fetch.add_argument("--lora", metavar="NAME", help="fine-tuned weights for a kind of music, too")
+    fetch.set_defaults(run=_pull)
     convert = command("convert", _convert, "write a model's weights in this program's own format")
     convert.add_argument("source", metavar="SRC", help="a model folder, the original's .pth too")
     convert.add_argument("target", metavar="DST", help="the folder to write")
@@ -269,25 +278,6 @@ def _appearing(targets: Sequence[Path]) -> Iterator[list[Path]]:
             os.replace(place, target)
 
 
-class Progress:
-    """A bar on standard error: redrawn on a terminal, else a line at each quarter."""
-
-    def __init__(self) -> None:
-        self.shown = -1
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show ``done`` of ``total`` steps."""
-        percent = 100 * done // max(1, total)
-        if sys.stderr.isatty():
-            filled = BAR_WIDTH * percent // 100
-            bar = "#" * filled + "-" * (BAR_WIDTH - filled)
-            end = "\n" if done >= total else ""
-            print(f"\r[{bar}] {percent:3d} %", end=end, file=sys.stderr, flush=True)
-        elif percent // 25 > self.shown:
-            self.shown = percent // 25
-            print(f"{percent} %", file=sys.stderr, flush=True)
-
-
 # The other commands ------------------------------------------------------------------------------
 
 
@@ -304,8 +294,17 @@ def _models(args: argparse.Namespace) -> None:
     from vampnet.checkpoints import models
 
     for name, folder in models().items():
-        size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        weights = [*folder.glob("*.safetensors"), *folder.glob("*.pth")]
+        size = sum(file.stat().st_size for file in weights)
         print(f"{name}  {size / 1e6:.1f} MB  {folder}")
+
+
+def _pull(args: argparse.Namespace) -> None:
+    from vampnet.download import pull
+
+    with Progress() as bar:
+        name = pull(args.name, args.lora, on_bytes=bar, say=_say)
+    print(f"use it with --model {name}")
 
 
 def _convert(args: argparse.Namespace) -> None:
@@ -352,6 +351,6 @@ def _train(args: argparse.Namespace) -> None:
         base=None if base == "none" else base,
         held_out=words,
         licence=licence,
-        log=lambda line: print(line, file=sys.stderr, flush=True),
+        log=_say,
     )
     print(f"wrote {made}; use it with --model {made}")
