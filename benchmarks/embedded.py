@@ -8,6 +8,7 @@ FOLDER holds audio files that no model was trained on. Prints Markdown tables.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -48,15 +49,14 @@ def clips(folder: Path, rate_hz: int, pieces: int, seconds: float) -> list[Tenso
     return found
 
 
-def figures(original: Tensor, made: Tensor, rate_hz: int) -> list[float]:
+def figures(original: Tensor, beats_s: Sequence[float], made: Tensor, rate_hz: int) -> list[float]:
     """Mel error, chroma and onset correlation, beat F-measure of one clip."""
     a, b = original[0, 0], made[0, 0]
-    beats_a, beats_b = track(a, rate_hz).times_s, track(b, rate_hz).times_s
     return [
         mel_error(a, b, rate_hz),
         chroma_correlation(a, b, rate_hz),
         onset_correlation(a, b, rate_hz),
-        f_measure(beats_a, beats_b, BEAT_TOLERANCE_S),
+        f_measure(beats_s, track(b, rate_hz).times_s, BEAT_TOLERANCE_S),
     ]
 
 
@@ -79,23 +79,29 @@ def main() -> None:
     pieces = clips(options.folder, rate_hz, options.pieces, options.seconds)
     n = pieces[0].shape[-1]
     coded = [codec.encode(p) for p in pieces]
+    beats = [track(p[0, 0], rate_hz).times_s for p in pieces]
     print(f"{len(pieces)} clips of {options.seconds:g} s\n")
     print("| what | mel error | chroma | onsets | beat F |\n| --- | --- | --- | --- | --- |")
     n_coarse = pipeline.coarse.config.n_codebooks
     for depth in (codec.n_codebooks, n_coarse):
         made = [codec.decode(c[:, :depth], n) for c in coded]
-        scores = [figures(p, m, rate_hz) for p, m in zip(pieces, made, strict=True)]
+        scores = [figures(p, b, m, rate_hz) for p, b, m in zip(pieces, beats, made, strict=True)]
         row(f"codec, {depth} codebooks", scores)
     known = presets()
     for name in PRESETS:
         runs: dict[str, list[list[float]]] = {"model": [], "hold": [], "random": []}
-        for piece, codes in zip(pieces, coded, strict=True):
+        for piece, heard, codes in zip(pieces, beats, coded, strict=True):
             vamp = pipeline.vamp(piece, known[name].prompt, known[name].sampling, seed=1)
             mask = vamp.mask[None]
             noise = random_tokens(codes, mask, codec.vocab_size, torch.Generator().manual_seed(1))
-            runs["model"].append(figures(piece, vamp.audio, rate_hz))
-            runs["hold"].append(figures(piece, codec.decode(hold_last(codes, mask), n), rate_hz))
-            runs["random"].append(figures(piece, codec.decode(noise, n), rate_hz))
+            held = hold_last(codes, mask)
+            made = {
+                "model": vamp.audio,
+                "hold": codec.decode(held, n),
+                "random": codec.decode(noise, n),
+            }
+            for kind, sound in made.items():
+                runs[kind].append(figures(piece, heard, sound, rate_hz))
         for kind, scores in runs.items():
             row(f"{name}: {kind}", scores)
 
