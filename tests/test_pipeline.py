@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 from conftest import chord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vampnet import checkpoints
 from vampnet.pipeline import Pipeline, stretches
 from vampnet.prompts import Prompt
 from vampnet.sampling import Sampling
@@ -152,3 +156,29 @@ def test_audio_that_cannot_be_is_refused(tiny_pipeline, audio: torch.Tensor) -> 
 
 def test_silence_gives_no_nan(tiny_pipeline) -> None:
     assert torch.isfinite(vary(tiny_pipeline, torch.zeros(2, 1, 30_000))).all()
+
+
+@pytest.mark.golden
+def test_window_edges_follow_the_mask_where_the_original_keeps_them(golden) -> None:
+    data = np.load(golden / "interface_chunks.npz")
+    codec = checkpoints.load_codec(golden / "codec.pth")
+    coarse = checkpoints.load_vampnet(golden / "coarse.pth", codec)
+    codes = torch.tensor(data["codes"]).long()
+    mask = torch.tensor(data["mask"]).bool().expand_as(codes)
+    window = int(data["coarse_chunk"])
+    edges = [f for start in range(0, 150, window) for f in (start, min(149, start + window - 1))]
+    asked = mask[0, :4, edges]
+    assert asked.any()
+    kept_there = torch.tensor(data["coarse_masked_tokens"])[0, :, edges] != coarse.mask_token
+    assert kept_there.all()  # the original keeps them whatever the mask says
+
+    entering: list[torch.Tensor] = []
+    coarse.register_forward_pre_hook(lambda _, args: entering.append(args[0].clone()))
+    coarse.config = dataclasses.replace(coarse.config, window_frames=window)
+    greedy = Sampling(steps=4, mask_temperature=0.0, sample_cutoff=0.0)
+    made = Pipeline(codec, coarse)._fill(codes, mask[0], False, greedy, 0, 1, None)
+    assert torch.equal(made[~mask[:, :4]], codes[:, :4][~mask[:, :4]])
+    first, _ = stretches(150, window)
+    for i, w in enumerate(first):  # the first call holds the first pass before anything is filled
+        seen = entering[0][i] == coarse.mask_token
+        assert torch.equal(seen, mask[0, :4, w.start : w.start + w.length])
