@@ -275,7 +275,7 @@ class SpectralCodec(Codec):
         self.encode_context = -(-4096 // (2 * hop_length)) + 2
         self.decode_context = (blocks + 1) * (kernel // 2) + reach * (iterations + 1)
         self.window_multiple = n_fft // math.gcd(n_fft, column_hop) // self.per_frame
-        self.max_window = 4096
+        self.max_window = 1280  # larger ones leave the processor's cache and take longer
 
     @property
     def codebooks(self) -> Tensor:
