@@ -101,6 +101,17 @@ class Analysis(nn.Module):
         return torch.cat(parts, dim=-1)
 
 
+def nearest(x: Tensor, rows: Tensor) -> Tensor:
+    """Index of the nearest row for each vector: float (..., D), (V, D) -> int64 (...)."""
+    return (x @ rows.T - rows.square().sum(-1) / 2).argmax(-1)
+
+
+def three_frame_mean(levels: Tensor) -> Tensor:
+    """Levels averaged over time with weights (1, 2, 1) / 4: (B, T, F) in, (B, T, F) out."""
+    edges = F.pad(levels.transpose(1, 2), (1, 1), mode="replicate").transpose(1, 2)
+    return (edges[:, :-2] + 2 * levels + edges[:, 2:]) / 4
+
+
 class ProductQuantizer(nn.Module):
     """Principal axes in groups, a codebook a group.
 
@@ -123,10 +134,7 @@ class ProductQuantizer(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """x: float (..., F). Returns int64 (..., groups), the nearest row of each group."""
         parts = (x @ self.basis).split(self.sizes, dim=-1)
-        found = []
-        for g, part in enumerate(parts):
-            rows = self.rows(g)
-            found.append((part @ rows.T - rows.square().sum(-1) / 2).argmax(-1))
+        found = [nearest(part, self.rows(g)) for g, part in enumerate(parts)]
         return torch.stack(found, dim=-1)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -286,13 +294,15 @@ class SpectralCodec(Codec):
         """Centred log levels of whole frames: float (B, 1, T * hop) to (B, T, width)."""
         return self.analysis(audio[:, 0]) - self.mean
 
+    def coarse_codes(self, sharp: Tensor, smooth: Tensor) -> Tensor:
+        """Coarse codes of levels and of their three-frame mean: (..., F) twice to (..., groups)."""
+        n = self.smooth_from
+        first, rest = self.coarse.encode(sharp)[..., :n], self.coarse.encode(smooth)[..., n:]
+        return torch.cat([first, rest], dim=-1)
+
     def quantize(self, levels: Tensor) -> Tensor:
         """levels: float (B, T, width), centred. Returns codes, int64 (B, N, T)."""
-        edges = F.pad(levels.transpose(1, 2), (1, 1), mode="replicate").transpose(1, 2)
-        smooth = (edges[:, :-2] + 2 * levels + edges[:, 2:]) / 4
-        sharp_codes, smooth_codes = self.coarse.encode(levels), self.coarse.encode(smooth)
-        n = self.smooth_from
-        coarse = torch.cat([sharp_codes[..., :n], smooth_codes[..., n:]], dim=-1)
+        coarse = self.coarse_codes(levels, three_frame_mean(levels))
         fine = self.fine.encode(levels - self.coarse.decode(coarse))
         return torch.cat([coarse, fine], dim=-1).transpose(1, 2)
 

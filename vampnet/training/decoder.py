@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vampnet.codec.spectral import MAGNITUDE_FLOOR, SpectralCodec
 from vampnet.mel import mel_bands
-from vampnet.training.loop import run
+from vampnet.training.loop import Plan, run
 
 N_MELS = 150
 MEL_WEIGHT = 2.0
@@ -25,8 +25,8 @@ COARSE_DEPTH_SHARE = 0.25  # of the steps that hear the coarse codebooks alone
 
 
 @dataclass(frozen=True)
-class DecoderTraining:
-    """Steps, windows a step, frames a window, peak learning rate; see ``MaskedTraining``."""
+class DecoderTraining(Plan):
+    """The numbers of the decoder's training; see ``Plan``."""
 
     steps: int = 6000
     batch: int = 8
@@ -34,8 +34,6 @@ class DecoderTraining:
     learning_rate: float = 1e-3
     warmup: int = 100
     weight_decay: float = 0.01
-    clip: float = 1.0
-    seed: int = 0
     save_every: int = 500
     report_every: int = 500
 

@@ -6,32 +6,31 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 
-class Plan(Protocol):
-    """What the loop needs to know; see ``MaskedTraining`` for the meaning of each."""
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast: steps, windows a step, frames a window, peak learning rate.
 
-    @property
-    def steps(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def warmup(self) -> int: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def clip(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def save_every(self) -> int: ...
-    @property
-    def report_every(self) -> int: ...
+    The rate climbs for ``warmup`` steps and then falls to nothing as a cosine over the rest.
+    ``save_every`` and ``report_every`` are in steps.
+    """
+
+    steps: int
+    batch: int
+    frames: int
+    learning_rate: float
+    warmup: int
+    weight_decay: float
+    clip: float = 1.0
+    seed: int = 0
+    save_every: int = 250
+    report_every: int = 250
 
 
 def rate_at(step: int, plan: Plan) -> float:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vampnet.model import Layer, VampNet
-from vampnet.training.loop import run
+from vampnet.training.loop import Plan, run
 from vampnet.training.masking import training_mask
 from vampnet.training.tokens import Tokens
 
@@ -23,12 +23,8 @@ REPORT_RATIOS = (0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True)
-class MaskedTraining:
-    """How long and how fast: steps, windows a step, frames a window, peak learning rate.
-
-    The rate climbs for ``warmup`` steps and then falls to nothing as a cosine over the rest.
-    ``save_every`` and ``report_every`` are in steps.
-    """
+class MaskedTraining(Plan):
+    """The numbers of a masked model's training; see ``Plan``."""
 
     steps: int = 3400
     batch: int = 16
@@ -36,10 +32,6 @@ class MaskedTraining:
     learning_rate: float = 7e-4
     warmup: int = 300
     weight_decay: float = 0.05
-    clip: float = 1.0
-    seed: int = 0
-    save_every: int = 250
-    report_every: int = 250
 
 
 def initialize(model: VampNet, codebooks: Tensor, std: float = 0.02) -> None:

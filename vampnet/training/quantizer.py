@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from vampnet.codec.spectral import ProductQuantizer, SpectralCodec
+from vampnet.codec.spectral import ProductQuantizer, SpectralCodec, nearest, three_frame_mean
 
 CHUNK = 65536  # vectors compared with the codebook at once
-
-
-def nearest(x: Tensor, rows: Tensor) -> Tensor:
-    """Index of the nearest row for each vector: float (M, D), (V, D) -> int64 (M,)."""
-    half = rows.square().sum(-1) / 2
-    return torch.cat([(part @ rows.T - half).argmax(-1) for part in x.split(CHUNK)])
 
 
 def k_means(x: Tensor, n_rows: int, iterations: int, rng: torch.Generator) -> Tensor:
@@ -26,7 +19,7 @@ def k_means(x: Tensor, n_rows: int, iterations: int, rng: torch.Generator) -> Te
         raise ValueError(f"{len(x)} vectors cannot make {n_rows} codebook rows; use more audio")
     rows = x[torch.randperm(len(x), generator=rng)[:n_rows]].clone()
     for _ in range(iterations):
-        chosen = nearest(x, rows)
+        chosen = torch.cat([nearest(part, rows) for part in x.split(CHUNK)])
         count = torch.bincount(chosen, minlength=n_rows)
         mean = torch.zeros_like(rows).index_add_(0, chosen, x) / count.clamp(min=1)[:, None]
         restart = x[torch.randint(len(x), (n_rows,), generator=rng)]
@@ -40,12 +33,6 @@ def principal_axes(x: Tensor, n_axes: int) -> Tensor:
     axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(-1)[:, :n_axes]
     peak = axes.gather(0, axes.abs().argmax(0, keepdim=True))
     return (axes * peak.sign()).to(x.dtype)
-
-
-def three_frame_mean(levels: Tensor) -> Tensor:
-    """Levels averaged over time with weights (1, 2, 1) / 4: (T, F) in, (T, F) out."""
-    edges = F.pad(levels.T[None], (1, 1), mode="replicate")[0].T
-    return (edges[:-2] + 2 * levels + edges[2:]) / 4
 
 
 def _fit_groups(
@@ -84,16 +71,14 @@ def fit_quantizers(
     """
     mean = torch.cat([p[::step] for p in pieces]).mean(0)
     sharp = torch.cat([p[::step] for p in pieces]) - mean
-    smooth = torch.cat([three_frame_mean(p)[::step] for p in pieces]) - mean
+    smooth = torch.cat([three_frame_mean(p[None])[0, ::step] for p in pieces]) - mean
     codec.mean.copy_(mean)
     codec.deviation.copy_(sharp.std(0).clamp(min=1e-3))
     codec.coarse.basis.copy_(principal_axes(sharp, sum(codec.coarse.sizes)))
     n_sharp = codec.smooth_from
     spaces = [sharp if g < n_sharp else smooth for g in range(len(codec.coarse.sizes))]
     _fit_groups(codec.coarse, spaces, iterations, rng)
-    codes = torch.cat(
-        [codec.coarse.encode(sharp)[:, :n_sharp], codec.coarse.encode(smooth)[:, n_sharp:]], dim=-1
-    )
+    codes = codec.coarse_codes(sharp, smooth)
     rest = sharp - codec.coarse.decode(codes)
     codec.fine.basis.copy_(principal_axes(rest, sum(codec.fine.sizes)))
     _fit_groups(codec.fine, [rest] * len(codec.fine.sizes), iterations, rng)
