@@ -410,8 +410,8 @@ def test_every_field_is_an_option_of_its_kind():
 
 
 def test_the_defaults_told_in_help_are_true():
-    assert cli.DEFAULT_PRESET == controls.PREFERRED_PRESET
-    assert (cli.MAX_SEED, cli.DRAWN_SEEDS) == (controls.MAX_SEED, controls.DRAWN_SEEDS)
+    assert cli.vamp.DEFAULT_PRESET == controls.PREFERRED_PRESET
+    assert (cli.vamp.MAX_SEED, cli.vamp.DRAWN_SEEDS) == (controls.MAX_SEED, controls.DRAWN_SEEDS)
     for option in options.SERVE:
         default = getattr(Options(), option.name)
         told = re.search(r"\(([\w.]+)\)$", option.help)

@@ -1,0 +1,73 @@
+"""``vampnet presets``, ``models``, ``models pull`` and ``convert``: what there is to work with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from vampnet.cli.outputs import HIDDEN, say
+from vampnet.progress import Progress
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands of this file; ``command(name, run, text)`` makes the parser of one."""
+    listed = command("presets", _presets, "list the presets")
+    listed.add_argument("--presets-dir", metavar="FOLDER", help="your own presets, *.toml")
+    models = command("models", _models, "list the models at hand, or pull the official weights")
+    text = "fetch the official VampNet weights (about 3 GB; not for commercial use)"
+    fetch = models.add_subparsers(metavar="pull").add_parser("pull", help=text, description=text)
+    fetch.add_argument("name", metavar="NAME", nargs="?", default="original", help="(original)")
+    fetch.add_argument("--lora", metavar="NAME", help="fine-tuned weights for a kind of music, too")
+    fetch.set_defaults(run=_pull)
+    convert = command("convert", _convert, "write a model's weights in this program's own format")
+    convert.add_argument("source", metavar="SRC", help="a model folder, the original's .pth too")
+    convert.add_argument("target", metavar="DST", help="the folder to write")
+    convert.add_argument("--fp16", action="store_true", help="half the size; rounds the weights")
+    convert.add_argument("--force", action="store_true", help="overwrite a model that is there")
+
+
+def _presets(args: argparse.Namespace) -> None:
+    from vampnet.presets import presets
+
+    known = presets(Path(args.presets_dir) if args.presets_dir else None)
+    width = max(map(len, known))
+    for name, preset in known.items():
+        print(f"{name:{width}}  {preset.description}")
+
+
+def _models(args: argparse.Namespace) -> None:
+    from vampnet.checkpoints import models
+
+    for name, folder in models().items():
+        weights = [*folder.glob("*.safetensors"), *folder.glob("*.pth")]
+        size = sum(file.stat().st_size for file in weights)
+        print(f"{name}  {size / 1e6:.1f} MB  {folder}")
+
+
+def _pull(args: argparse.Namespace) -> None:
+    from vampnet.download import pull
+
+    with Progress() as bar:
+        name = pull(args.name, args.lora, on_bytes=bar, say=say)
+    print(f"use it with --model {name}")
+
+
+def _convert(args: argparse.Namespace) -> None:
+    import torch
+
+    from vampnet import checkpoints
+
+    source, target = checkpoints.resolve(args.source), Path(args.target)
+    if (target / checkpoints.CONFIG).exists() and not args.force:
+        raise ValueError(f"'{target}' holds a model already; --force overwrites it")
+    dtype = torch.float16 if args.fp16 else torch.float32
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=HIDDEN, dir=target.parent) as folder:
+        made = sorted(checkpoints.convert(source, folder, dtype=dtype).iterdir())
+        target.mkdir(exist_ok=True)
+        for file in made:
+            os.replace(file, target / file.name)
+    print(f"wrote {target}: {', '.join(file.name for file in made)}")

@@ -1,0 +1,27 @@
+"""``vampnet serve``: the endpoint for HARP, and its page for the browser."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from vampnet.options import SERVE, given
+from vampnet.options import add as add_options
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command ``serve``; ``command(name, run, text)`` makes its parser."""
+    text = "serve the endpoint for HARP, and its page for the browser"
+    add_options(command("serve", _serve, text), SERVE)
+
+
+def _serve(args: argparse.Namespace) -> None:
+    import logging
+
+    from harp_app.server import serve
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    try:
+        serve(**given(args, SERVE))
+    except KeyboardInterrupt:  # the usual way to end it
+        return

@@ -1,0 +1,38 @@
+"""``vampnet train``: a model from a folder of the user's own music."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from vampnet.cli.outputs import say
+from vampnet.options import TRAIN, given
+from vampnet.options import add as add_options
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command ``train``; ``command(name, run, text)`` makes its parser."""
+    text = "train on a folder of your own music; goes on where it stopped"
+    train = command("train", _train, text)
+    train.add_argument("music", metavar="MUSIC", help="a folder of audio files")
+    train.add_argument("work", metavar="WORK", help="the folder to work in; the model lands there")
+    add_options(train, TRAIN)
+
+
+def _train(args: argparse.Namespace) -> None:
+    from vampnet.training.recipe import plan, train
+
+    options = given(args, TRAIN)
+    words = tuple(filter(None, options.pop("held_out", "").split(",")))
+    base = options.pop("base", "default")
+    licence = options.pop("licence", "unstated")
+    made = train(
+        args.music,
+        args.work,
+        plan(**options),
+        base=None if base == "none" else base,
+        held_out=words,
+        licence=licence,
+        log=say,
+    )
+    print(f"wrote {made}; use it with --model {made}")

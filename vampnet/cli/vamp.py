@@ -1,0 +1,173 @@
+"""``vampnet vamp``: a variation of a file, written like the file."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import secrets
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vampnet.cli.outputs import HIDDEN, appearing
+from vampnet.options import PROMPT, SAMPLING, given
+from vampnet.options import add as add_options
+from vampnet.progress import Progress
+
+if TYPE_CHECKING:
+    from harp_app.region import Region
+    from vampnet.presets import Preset
+
+DEFAULT_PRESET = "loop-variation"
+MAX_TAKES = 32
+MAX_SEED = 2**63 - 1
+DRAWN_SEEDS = 2**31  # seeds drawn here stay short enough to be typed again
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command ``vamp`` with its options; ``command(name, run, text)`` makes its parser."""
+    parser = command("vamp", _vamp, "write a variation of an audio file")
+    add = parser.add_argument
+    add("input", metavar="IN", help="wav, aiff, flac, ogg or mp3")
+    add("output", metavar="OUT", help="written like IN; a suffix of another kind changes that")
+    preset = f"what is kept and how freely the rest is made ({DEFAULT_PRESET}); see: presets"
+    add("--preset", metavar="NAME", default=DEFAULT_PRESET, help=preset)
+    add("--presets-dir", metavar="FOLDER", help="your own presets, *.toml")
+    add("--ranges", metavar="TEXT", help="regenerate only here: '2-3.5,6-7.25' s or 'bar 3-4'")
+    add("--bpm", type=float, metavar="BPM", help="tempo, 20 to 400; without it beats are detected")
+    offset = "time of the first downbeat, with --bpm (0)"
+    add("--beat-offset-s", type=float, metavar="SECONDS", help=offset)
+    add("--seed", type=int, metavar="N", help="same seed, same sound; drawn and printed if absent")
+    takes = f"variations at once, 1 to {MAX_TAKES}: OUT-1, OUT-2, ..."
+    add("--takes", type=int, default=1, metavar="N", help=takes)
+    add("--model", default="default", metavar="MODEL", help="a name (see: models) or a folder")
+    add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (cpu)")
+    add("--mono", action="store_true", help="one mix for all channels, in half the time")
+    loudness = "keep the level as generated, not as loud as IN"
+    add("--no-match-loudness", action="store_true", help=loudness)
+    picture = "also draw input, mask and output (of the first take)"
+    add("--picture", metavar="FILE.png", help=picture)
+    add("--force", action="store_true", help="overwrite files that are there")
+    add_options(parser.add_argument_group("what is kept, over the preset"), PROMPT)
+    add_options(parser.add_argument_group("how the rest is made, over the preset"), SAMPLING)
+
+
+def _vamp(args: argparse.Namespace) -> None:
+    preset, seed, files = _preset(args), _seed(args.seed), _outputs(args.output, args.takes)
+    targets = files + ([Path(args.picture)] if args.picture else [])
+    from harp_app.region import Region
+
+    region = Region.read(args.input)
+    region.spans(preset.prompt.ranges_s)
+    _check_outputs(args, files, targets, region)
+    _check_device(args.device)
+    from vampnet.pipeline import Pipeline
+
+    pipeline = Pipeline.load(args.model, args.device)
+    rate_hz, start = pipeline.codec.sample_rate, time.monotonic()
+    vamp = pipeline.vamp(
+        region.to_model(rate_hz, args.mono),
+        preset.prompt,
+        preset.sampling,
+        seed,
+        takes=args.takes,
+        bpm=args.bpm,
+        beat_offset_s=args.beat_offset_s or 0.0,
+        on_step=Progress(),
+    )
+    with appearing(targets) as places:
+        for take, (audio, place) in enumerate(zip(vamp.audio, places, strict=False)):
+            varied = region.like(
+                audio, rate_hz, preset.prompt.ranges_s, match_loudness=not args.no_match_loudness
+            )
+            varied.write(place)
+            if args.picture and take == 0:
+                from vampnet import picture
+
+                picture.save(
+                    places[-1], region.samples, varied.samples, region.sample_rate, vamp.mask,
+                    pipeline.frame_rate_hz, vamp.beats, f"preset {preset.name}, seed {seed}",
+                )  # fmt: skip
+    took_s = time.monotonic() - start
+    for target in targets:
+        print(f"wrote {target}")
+    print(f"{preset.name}, {region.duration_s:.2f} s of audio in {took_s:.1f} s, seed {seed}")
+
+
+def _preset(args: argparse.Namespace) -> Preset:
+    """The preset with the options laid over it."""
+    from harp_app.ranges import parse_ranges
+    from vampnet.beats import beat_grid
+    from vampnet.presets import presets
+
+    known = presets(Path(args.presets_dir) if args.presets_dir else None)
+    if args.preset not in known:
+        raise ValueError(f"no preset '{args.preset}'; there are {', '.join(known)}")
+    if args.bpm is not None:
+        beat_grid(args.bpm, 0.0, args.beat_offset_s or 0.0)
+    elif args.beat_offset_s is not None:
+        raise ValueError("--beat-offset-s tells where the first beat of a tempo is; give --bpm too")
+    preset, prompt = known[args.preset], given(args, PROMPT)
+    if args.ranges:
+        prompt["ranges_s"] = parse_ranges(args.ranges, args.bpm)
+    return dataclasses.replace(
+        preset,
+        prompt=dataclasses.replace(preset.prompt, **prompt),
+        sampling=dataclasses.replace(preset.sampling, **given(args, SAMPLING)),
+    )
+
+
+def _seed(seed: int | None) -> int:
+    if seed is None:
+        return secrets.randbelow(DRAWN_SEEDS)
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed is {seed}; allowed is 0 to {MAX_SEED}")
+    return seed
+
+
+def _outputs(output: str, takes: int) -> list[Path]:
+    """The file of each take: OUT itself, or OUT-1, OUT-2, ... before its suffix."""
+    if not 1 <= takes <= MAX_TAKES:
+        raise ValueError(f"takes is {takes}; allowed is 1 to {MAX_TAKES}")
+    file = Path(output)
+    if takes == 1 or not file.name:
+        return [file]
+    return [file.with_name(f"{file.stem}-{n}{file.suffix}") for n in range(1, takes + 1)]
+
+
+def _check_outputs(
+    args: argparse.Namespace, files: list[Path], targets: list[Path], region: Region
+) -> None:
+    """ValueError, before any work is done, where a target cannot or must not be written."""
+    from vampnet.audio import check_writable
+
+    if args.picture:
+        from vampnet.picture import check_name
+
+        check_name(args.picture)
+    if len({target.resolve() for target in targets}) < len(targets):
+        raise ValueError(f"the picture and the sound cannot both be '{args.picture}'")
+    for target in targets:
+        check_writable(target)
+        if target.exists() and not target.is_file():
+            raise ValueError(f"'{target}' is there already and is not a file of the usual kind")
+        if target.exists() and not args.force:
+            raise ValueError(f"'{target}' is there already; --force overwrites it")
+        try:
+            with tempfile.TemporaryDirectory(prefix=HIDDEN, dir=target.parent) as folder:
+                if target is files[0]:  # can the container hold this rate and these channels?
+                    part = dataclasses.replace(region, native=region.native[:1])
+                    part.write(Path(folder, target.name))
+        except OSError as error:
+            raise ValueError(f"cannot write '{target}': {error.strerror or error}") from None
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.empty(1, device=name).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ValueError(f"device '{name}' cannot be used on this machine; cpu can") from None
