@@ -173,7 +173,8 @@ def test_window_edges_follow_the_mask_where_the_original_keeps_them(golden) -> N
     assert kept_there.all()  # the original keeps them whatever the mask says
 
     entering: list[torch.Tensor] = []
-    coarse.register_forward_pre_hook(lambda _, args: entering.append(args[0].clone()))
+    hidden = coarse.hidden
+    coarse.hidden = lambda codes: entering.append(codes.clone()) or hidden(codes)
     coarse.config = dataclasses.replace(coarse.config, window_frames=window)
     greedy = Sampling(steps=4, mask_temperature=0.0, sample_cutoff=0.0)
     made = Pipeline(codec, coarse)._fill(codes, mask[0], False, greedy, 0, 1, None)

@@ -32,16 +32,17 @@ class Toy:
     mask_token = 16
 
     def __init__(self, n_codebooks: int = 3, predicted: int = 2):
-        self.n_codebooks, self.predicted = n_codebooks, predicted
+        self.n_conditioning_codebooks = n_codebooks - predicted
         self.table = torch.randn(17, 16, generator=torch.Generator().manual_seed(3))
         self.seen: list[torch.Tensor] = []
 
-    def __call__(self, codes: torch.Tensor) -> torch.Tensor:
+    def hidden(self, codes: torch.Tensor) -> torch.Tensor:
         self.seen.append(codes.clone())
         around = self.table[codes].mean(1)
-        around = around + around.roll(1, 1) - around.roll(-1, 1)
-        scale = torch.arange(1, self.predicted + 1)[None, :, None, None]
-        return around[:, None] * scale
+        return around + around.roll(1, 1) - around.roll(-1, 1)
+
+    def classify(self, hidden: torch.Tensor, codebook: int) -> torch.Tensor:
+        return hidden * (codebook + 1)
 
 
 def streams(*seeds: int) -> list[torch.Generator]:
@@ -113,10 +114,12 @@ def test_greedy_generation_is_the_originals_token_for_token(golden, stage: str) 
 
     class Watched:
         mask_token = model.mask_token
+        n_conditioning_codebooks = model.n_conditioning_codebooks
+        classify = staticmethod(model.classify)
 
-        def __call__(self, entering: torch.Tensor) -> torch.Tensor:
+        def hidden(self, entering: torch.Tensor) -> torch.Tensor:
             trace.append(entering.clone())
-            return model(entering)
+            return model.hidden(entering)
 
     found = generate(Watched(), codes, mask, GREEDY, streams(0), steps=steps)
     assert torch.equal(torch.stack(trace), torch.tensor(data[f"gen_{stage}_trace"]).long())
@@ -189,9 +192,9 @@ def test_tokens_are_drawn_with_their_probabilities() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_logits_that_are_no_numbers_end_in_an_error(bad: float) -> None:
     class Broken(Toy):
-        def __call__(self, codes: torch.Tensor) -> torch.Tensor:
-            logits = super().__call__(codes)
-            logits[0, 0, 0, 0] = bad
+        def classify(self, hidden: torch.Tensor, codebook: int) -> torch.Tensor:
+            logits = super().classify(hidden, codebook)
+            logits[0, 0] = bad
             return logits
 
     codes = torch.zeros(1, 3, 8, dtype=torch.long)

@@ -103,17 +103,32 @@ class Attention(nn.Module):
         self.key = nn.Linear(dim, dim, bias=False)
         self.value = nn.Linear(dim, dim, bias=False)
         self.output = nn.Linear(dim, dim, bias=False)
+        self.fused: nn.Module | None = None
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """x: (B, T, D), bias: (1, heads, T, T) added to the scaled scores. Returns (B, T, D)."""
         batch, frames, dim = x.shape
         q, k, v = (
-            linear(x).view(batch, frames, self.n_heads, -1).transpose(1, 2)
-            for linear in (self.query, self.key, self.value)
+            part.view(batch, frames, self.n_heads, -1).transpose(1, 2) for part in self._project(x)
         )
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
         return self.output(y.transpose(1, 2).reshape(batch, frames, dim))
+
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        if self.fused is not None:
+            return self.fused(x).chunk(3, dim=-1)
+        return self.query(x), self.key(x), self.value(x)
+
+    def fuse(self) -> None:
+        """Make one layer of query, key and value, in place: faster, for inference only."""
+        parts = (self.query, self.key, self.value)
+        weights = [part.get_parameter("weight").detach() for part in parts]
+        dim = weights[0].shape[1]
+        fused = nn.Linear(dim, 3 * dim, bias=False, device="meta")
+        fused.weight = nn.Parameter(torch.cat(weights), requires_grad=False)
+        self.fused = fused
+        self.query = self.key = self.value = nn.Identity()
 
 
 class FeedForward(nn.Module):
@@ -171,6 +186,8 @@ class VampNet(nn.Module):
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.n_layers))
         self.norm = RMSNorm(c.embedding_dim)
         self.classifier = nn.Linear(c.embedding_dim, rows)
+        self._bias_key: tuple[object, ...] = ()
+        self._bias_made = torch.empty(0)
         self.tied: nn.Linear | None = None
         if c.tied_head_scale:
             latent = c.n_predicted_codebooks * c.latent_dim
@@ -180,6 +197,11 @@ class VampNet(nn.Module):
     def mask_token(self) -> int:
         """The id that stands for an unknown token."""
         return self.config.vocab_size
+
+    @property
+    def n_conditioning_codebooks(self) -> int:
+        """How many codebooks are only heard; those behind them are predicted."""
+        return self.config.n_conditioning_codebooks
 
     def latents(self, codes: Tensor) -> Tensor:
         """Codebook vectors of the tokens, the MASK row for unknown ones.
@@ -205,17 +227,33 @@ class VampNet(nn.Module):
         rows = values.unfold(0, n_frames, 1).flip(0)
         return rows.permute(1, 0, 2)[None].contiguous()
 
+    def _bias(self, n_frames: int) -> Tensor:
+        """The position bias, made once for all passes over one length where nothing is trained."""
+        if torch.is_grad_enabled():
+            return self.position_bias(n_frames)
+        weight = self.relative_bias.weight
+        key = (n_frames, weight.device, weight.data_ptr(), weight._version)
+        if self._bias_key != key:
+            self._bias_key, self._bias_made = key, self.position_bias(n_frames)
+        return self._bias_made
+
     def hidden(self, codes: Tensor) -> Tensor:
         """What the classifier sees: int64 (B, N, T) in, float (B, T, D) out."""
         x = self.embedding(self.latents(codes)).transpose(1, 2)
-        bias = self.position_bias(codes.shape[-1]).to(x.dtype)
+        bias = self._bias(codes.shape[-1]).to(x.dtype)
         for layer in self.layers:
             x = layer(x, bias)
         return self.norm(x)
 
-    def classify(self, hidden: Tensor) -> Tensor:
-        """Scores of every code: float (..., D) in, float (..., P, V) out."""
+    def classify(self, hidden: Tensor, codebook: int | None = None) -> Tensor:
+        """Scores of every code of all predicted codebooks, or of one.
+
+        hidden: float (..., D), any selection of frames. Returns float (..., P, V), or (..., V) for
+        predicted codebook ``codebook`` (0..P-1) alone.
+        """
         c = self.config
+        if codebook is not None:
+            return self._classify_one(hidden, codebook)
         shape = (*hidden.shape[:-1], c.n_predicted_codebooks, -1)
         logits = self.classifier(hidden).view(shape)
         if self.tied is None:
@@ -224,6 +262,18 @@ class VampNet(nn.Module):
         direction = F.normalize(self.tied(hidden).view(shape), dim=-1)
         cosine = torch.einsum("...pl,pvl->...pv", direction, rows.to(direction.dtype))
         return logits + c.tied_head_scale * cosine
+
+    def _classify_one(self, hidden: Tensor, codebook: int) -> Tensor:
+        c, head = self.config, self.classifier
+        part = slice(codebook * c.vocab_size, (codebook + 1) * c.vocab_size)
+        logits = F.linear(hidden, head.weight[part], head.bias[part])
+        if self.tied is None:
+            return logits
+        latent = slice(codebook * c.latent_dim, (codebook + 1) * c.latent_dim)
+        rows = F.normalize(self.codebooks[c.n_conditioning_codebooks + codebook], dim=-1)
+        direction = F.normalize(F.linear(hidden, self.tied.weight[latent]), dim=-1)
+        cosine = F.linear(direction, rows.to(direction.dtype))
+        return logits.add_(cosine, alpha=c.tied_head_scale)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Logits of the predicted codebooks.

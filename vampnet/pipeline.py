@@ -20,6 +20,7 @@ from vampnet import checkpoints
 from vampnet.beats import Beats, beat_grid, onsets, track
 from vampnet.codec import Codec
 from vampnet.model import VampNet
+from vampnet.precision import choose_precision, prepare
 from vampnet.prompts import Prompt
 from vampnet.sampling import Sampling, generate
 
@@ -143,14 +144,22 @@ class Pipeline:
 
     @classmethod
     def load(
-        cls, name_or_folder: str | Path = "default", device: str | torch.device = "cpu"
+        cls,
+        name_or_folder: str | Path = "default",
+        device: str | torch.device = "cpu",
+        precision: str = "auto",
     ) -> Pipeline:
         """From "default" (the model in the package) or a folder of ours or the original's files.
 
+        precision: "float32", "int8" (linear layers on a CPU) or "auto": int8 for full-size models
+        where the processor has int8 products, else float32. Layers are fused for inference.
         Raises ``checkpoints.CheckpointError`` (a ValueError) for what cannot be used.
         """
         folder = checkpoints.resolve(name_or_folder)
         parts = checkpoints.load_folder(folder, device)
+        for model in (parts.coarse, parts.c2f):
+            if model is not None:
+                prepare(model, choose_precision(model, precision, device))
         return cls(parts.codec, parts.coarse, parts.c2f, folder.name)
 
     @property

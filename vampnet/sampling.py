@@ -25,7 +25,16 @@ class MaskedModel(Protocol):
     @property
     def mask_token(self) -> int: ...
 
-    def __call__(self, codes: Tensor) -> Tensor: ...
+    @property
+    def n_conditioning_codebooks(self) -> int: ...
+
+    def hidden(self, codes: Tensor) -> Tensor:
+        """int64 (B, N, T) to what :meth:`classify` reads, float (B, T, D)."""
+        ...
+
+    def classify(self, hidden: Tensor, codebook: int) -> Tensor:
+        """Rows of it, float (M, D), to logits of one predicted codebook, float (M, V)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -126,19 +135,26 @@ def choose(
         logits = top_p_filter(logits, sampling.top_p)
     if sampling.typical_mass:
         logits = typical_filter(logits, sampling.typical_mass, sampling.typical_min_tokens)
-    log_p = (logits / sampling.temperature if sampling.temperature else logits).log_softmax(-1)
     if greedy or not sampling.temperature:
-        best = log_p.max(-1)
+        scaled = logits / sampling.temperature if sampling.temperature else logits
+        best = scaled.log_softmax(-1).max(-1)
         return best.indices, best.values
+    if sampling.temperature != 1.0:
+        logits = logits / sampling.temperature
+    log_p = logits.log_softmax(-1)
     total = log_p.exp().cumsum(-1)
     target = uniform[:, None].to(total.dtype) * total[:, -1:]
     token = torch.searchsorted(total, target, right=True).clamp(max=logits.shape[-1] - 1)
     picked = log_p.gather(-1, token)
-    # rounding in the running sum may land on a token that a filter took out: take the best then
-    best = log_p.max(-1, keepdim=True)
-    lost = picked == -math.inf
-    token = torch.where(lost, best.indices, token)
-    return token[:, 0], torch.where(lost, best.values, picked)[:, 0]
+    if sampling.top_p or sampling.typical_mass:
+        # rounding in the running sum may land on a token that was taken out: take the best then
+        best = log_p.max(-1, keepdim=True)
+        lost = picked == -math.inf
+        token, picked = (
+            torch.where(lost, best.indices, token),
+            torch.where(lost, best.values, picked),
+        )
+    return token[:, 0], picked[:, 0]
 
 
 def reopen(confidence: Tensor, n_open: Tensor) -> Tensor:
@@ -151,11 +167,11 @@ def reopen(confidence: Tensor, n_open: Tensor) -> Tensor:
     return confidence < ordered.gather(-1, last)
 
 
-def _noise(rng: Sequence[torch.Generator], shape: tuple[int, ...], like: Tensor) -> Tensor:
+def _noise(rng: Sequence[torch.Generator], shape: Sequence[int], device: torch.device) -> Tensor:
     """Uniform noise (2, B, ...): one draw a generator, shared by the items of its group."""
     draws = [torch.rand((2, *shape[1:]), generator=g, device=g.device) for g in rng]
     share = shape[0] // len(rng)
-    return torch.stack(draws, dim=1).to(like.device).repeat_interleave(share, dim=1)
+    return torch.stack(draws, dim=1).to(device).repeat_interleave(share, dim=1)
 
 
 @torch.inference_mode()
@@ -186,53 +202,62 @@ def generate(
         )
     done = on_step or (lambda done, total: None)
     done(0, steps)
-    hole, start = mask.clone(), None
+    first = model.n_conditioning_codebooks
+    hole = mask.clone()
+    hole[:, :first] = False
+    start = hole.flatten(1).sum(-1)
     for step in range(steps):
-        if start is not None and not hole.any():
+        if step and not hole.any():
             done(step + 1, steps)
             continue
-        logits = model(codes.masked_fill(hole, model.mask_token))
-        if start is None:
-            hole[:, : codes.shape[1] - logits.shape[1]] = False
-            start = hole.flatten(1).sum(-1)
-        codes, hole = _pass(logits, codes, hole, sampling, rng, step, steps, start)
+        # conditioning tokens that the caller leaves open are hidden in the first pass only
+        seen = codes.masked_fill(mask if step == 0 else hole, model.mask_token)
+        hidden = model.hidden(seen)
+        noise = _noise(rng, hole[:, first:].shape, codes.device)
+        greedy = step / steps >= sampling.sample_cutoff
+        token, log_p = _draw(model, hidden, hole[:, first:], noise[0], sampling, greedy)
+        codes = codes.clone()
+        codes[:, first:] = torch.where(hole[:, first:], token, codes[:, first:])
+        confidence = log_p + sampling.mask_temperature * (1 - (step + 1) / steps) * _gumbel(
+            noise[1]
+        )
+        confidence = confidence.masked_fill(~hole[:, first:], math.inf)
+        n_open = n_open_after(step, steps, start, hole.flatten(1).sum(-1))
+        hole[:, first:] = reopen(confidence.flatten(1), n_open).view_as(token)
         done(step + 1, steps)
     return codes
 
 
-def _pass(
-    logits: Tensor,
-    codes: Tensor,
-    hole: Tensor,
+def _draw(
+    model: MaskedModel,
+    hidden: Tensor,
+    open_: Tensor,
+    uniform: Tensor,
     sampling: Sampling,
-    rng: Sequence[torch.Generator],
-    step: int,
-    steps: int,
-    start: Tensor,
+    greedy: bool,
 ) -> tuple[Tensor, Tensor]:
-    """One pass: sample every hole, keep the surest, open the rest. Returns codes and holes."""
-    batch, predicted, frames, _ = logits.shape
-    first = codes.shape[1] - predicted
-    open_ = hole[:, first:]
-    uniform, order_noise = _noise(rng, (batch, predicted, frames), logits)
-    rows = logits[open_].float()
-    if not torch.isfinite(rows).all():
+    """A token and its log probability for every hole; logits are made of the holes alone.
+
+    hidden: float (B, T, D); open_: bool (B, P, T); uniform: float (B, P, T). Returns int64 and
+    float (B, P, T), 0 where there is no hole. One codebook at a time, so that its logits stay in
+    the processor's cache.
+    """
+    token = torch.zeros(open_.shape, dtype=torch.int64, device=open_.device)
+    log_p = torch.zeros(open_.shape, device=open_.device)
+    for p in range(open_.shape[1]):
+        here = open_[:, p]
+        logits = model.classify(hidden[here], p).float()
+        token[:, p][here], log_p[:, p][here] = choose(logits, uniform[:, p][here], sampling, greedy)
+    if not torch.isfinite(log_p).all():
         raise RuntimeError(
             "the model gave values that are not finite numbers; its weights are damaged or its "
             "number format is too narrow (try float32)"
         )
-    greedy = step / steps >= sampling.sample_cutoff
-    token, log_p = choose(rows, uniform[open_], sampling, greedy)
-    codes = codes.clone()
-    codes[:, first:][open_] = token
-    noise_scale = sampling.mask_temperature * (1 - (step + 1) / steps)
+    return token, log_p
+
+
+def _gumbel(uniform: Tensor) -> Tensor:
+    """Standard Gumbel noise from uniform noise in [0, 1), same shape."""
     tiny = torch.finfo(torch.float32).tiny
-    exponential = -torch.log(order_noise[open_].clamp(min=tiny))
-    gumbel = -torch.log(exponential.clamp(min=tiny))
-    confidence = torch.full(open_.shape, math.inf, device=logits.device)
-    confidence[open_] = log_p + noise_scale * gumbel
-    n_open = n_open_after(step, steps, start, hole.flatten(1).sum(-1))
-    again = reopen(confidence.flatten(1), n_open).view_as(open_)
-    hole = hole.clone()
-    hole[:, first:] = again
-    return codes, hole
+    exponential = -torch.log(uniform.clamp(min=tiny))
+    return -torch.log(exponential.clamp(min=tiny))

@@ -1,0 +1,112 @@
+"""The fast path against the plain one, and what int8 does to logits."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vampnet.model import VampNet, VampNetConfig
+from vampnet.precision import Int8Linear, choose_precision, prepare
+from vampnet.sampling import Sampling, generate
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+
+from reference import Reference, reference_logits  # noqa: E402
+
+DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+
+
+def small(conditioning: int = 0, tied: float = 8.0) -> VampNet:
+    torch.manual_seed(5)
+    config = VampNetConfig(
+        n_codebooks=4,
+        n_conditioning_codebooks=conditioning,
+        n_layers=2,
+        n_heads=2,
+        embedding_dim=32,
+        vocab_size=48,
+        latent_dim=8,
+        dropout=0.0,
+        embedding_kernel=3,
+        tied_head_scale=tied,
+    )
+    model = VampNet(config).eval()
+    model.codebooks.normal_()
+    return model
+
+
+def fast(model: VampNet, precision: str = "float32") -> VampNet:
+    made = copy.deepcopy(model)
+    prepare(made, precision)
+    return made
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("conditioning, tied", [(0, 0.0), (0, 8.0), (1, 8.0)])
+@torch.no_grad()
+def test_fast_logits_are_the_plain_ones(device: str, conditioning: int, tied: float) -> None:
+    model = small(conditioning, tied).to(device)
+    codes = torch.randint(49, (2, 4, 40), generator=torch.Generator().manual_seed(1)).to(device)
+    want = reference_logits(model, codes)
+    quick = fast(model)
+    torch.testing.assert_close(quick(codes), want, atol=1e-4, rtol=0)
+    hidden = quick.hidden(codes)
+    for p in range(want.shape[1]):
+        found = quick.classify(hidden[:, 3:9], p)
+        torch.testing.assert_close(found, want[:, p, 3:9], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(steps=6),
+        Sampling(steps=6, temperature=0.7, top_p=0.9),
+        Sampling(steps=6, temperature=0.8, typical_mass=0.5, typical_min_tokens=4),
+        Sampling(steps=6, sample_cutoff=0.5),
+    ],
+)
+def test_same_seed_same_tokens_on_both_paths(device: str, sampling: Sampling) -> None:
+    model = small(1).to(device)
+    draw = torch.Generator().manual_seed(2)
+    codes = torch.randint(48, (4, 4, 50), generator=draw).to(device)
+    mask = (torch.rand(codes.shape, generator=draw) < 0.7).to(device)
+    made = [
+        generate(either, codes, mask, sampling, [torch.Generator().manual_seed(s) for s in (1, 2)])
+        for either in (Reference(model), fast(model))
+    ]
+    assert torch.equal(made[0], made[1])
+
+
+def test_the_bias_follows_its_weights() -> None:
+    model, codes = small(), torch.zeros(1, 4, 20, dtype=torch.int64)
+    with torch.no_grad():
+        before = model(codes)
+        model.relative_bias.weight.add_(torch.randn(32, 2))
+        assert not torch.allclose(model(codes), before)
+        torch.testing.assert_close(model(codes), reference_logits(model, codes))
+
+
+@torch.no_grad()
+def test_an_int8_layer_is_near_and_rows_are_independent() -> None:
+    torch.manual_seed(0)
+    linear, x = torch.nn.Linear(64, 96), torch.randn(2, 40, 64)
+    quick = Int8Linear(linear)
+    want, found = linear(x), quick(x)
+    assert (found - want).square().mean() < (0.02**2) * want.square().mean()
+    x[1] *= 100  # a loud item beside it changes nothing
+    assert torch.equal(quick(x)[0], found[0])
+    assert torch.equal(quick(x[:1, :3])[0], found[0, :3])
+    assert torch.isfinite(quick(torch.zeros(1, 4, 64))).all()
+
+
+def test_auto_takes_int8_for_large_models_only() -> None:
+    assert choose_precision(small(), "auto", "cpu") == "float32"
+    assert choose_precision(small(), "int8", "cpu") == "int8"
+    assert any(isinstance(m, Int8Linear) for m in fast(small(), "int8").modules())
+    with pytest.raises(ValueError, match="precision is 'int4'"):
+        choose_precision(small(), "int4", "cpu")

@@ -1,0 +1,84 @@
+"""Linear layers for inference: fused projections, and int8 where the processor is made for it.
+
+int8: each weight row and each frame's activations get a scale of their own (symmetric, 127 steps),
+so that a frame's result depends on no other frame or item; products are summed exactly in int32.
+Source: Dettmers et al., "LLM.int8()", arXiv 2208.07339, section 2.1 (vector-wise quantisation).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+PRECISIONS = ("auto", "float32", "int8")
+LARGE_MODEL = 100_000_000  # parameters from which "auto" takes int8 on a processor made for it
+STEPS = 127  # of a symmetric int8 scale
+MIN_ROWS = 17  # fewer rows than this are not taken by the int8 product on every device
+TINY = 1e-12
+
+
+class Int8Linear(nn.Module):
+    """A linear layer with int8 weights and activations, float32 in and out; inference only."""
+
+    weight: Tensor
+    scale: Tensor
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        weight = linear.weight.detach().float()
+        scale = weight.abs().amax(1).clamp(min=TINY) / STEPS
+        self.register_buffer("weight", (weight / scale[:, None]).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float (..., in) to float (..., out)."""
+        rows = x.reshape(-1, x.shape[-1])
+        scale = rows.abs().amax(1, keepdim=True).clamp(min=TINY) / STEPS
+        steps = (rows / scale).round_().to(torch.int8)
+        if len(rows) < MIN_ROWS:
+            steps = nn.functional.pad(steps, (0, 0, 0, MIN_ROWS - len(rows)))
+        total = torch._int_mm(steps, self.weight.t())[: len(rows)]  # pyright: ignore
+        made = total.to(x.dtype).mul_(scale).mul_(self.scale)
+        if self.bias is not None:
+            made = made + self.bias
+        return made.view(*x.shape[:-1], -1)
+
+
+def choose_precision(model: nn.Module, wanted: str, device: str | torch.device) -> str:
+    """What "auto" means for this model and device: int8 or float32.
+
+    Only a CPU with int8 dot products (VNNI) gains; a small model is fast enough without. Raises
+    ValueError for a name that is not in PRECISIONS.
+    """
+    if wanted not in PRECISIONS:
+        raise ValueError(f"precision is {wanted!r}; allowed is one of {', '.join(PRECISIONS)}")
+    if wanted != "auto":
+        return wanted
+    made_for_it = torch.device(device).type == "cpu" and _has_int8_products()
+    size = sum(p.numel() for p in model.parameters())
+    return "int8" if made_for_it and size >= LARGE_MODEL else "float32"
+
+
+def prepare(model: nn.Module, precision: str) -> None:
+    """Make `model` ready for inference, in place; its weights can no longer be saved or trained.
+
+    Layers that offer ``fuse()`` join their projections. With "int8" the linear layers inside
+    ``layers`` become int8; embeddings, norms and the classifier stay as they are.
+    """
+    for module in list(model.modules()):
+        fuse = getattr(module, "fuse", None)
+        if callable(fuse):
+            fuse()
+    if precision != "int8":
+        return
+    layers = model.get_submodule("layers")
+    for name, module in list(layers.named_modules()):
+        if isinstance(module, nn.Linear):
+            parent, _, last = name.rpartition(".")
+            setattr(layers.get_submodule(parent), last, Int8Linear(module))
+
+
+def _has_int8_products() -> bool:
+    check = getattr(torch.cpu, "_is_vnni_supported", None)
+    return bool(check and check())
