@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -69,7 +70,12 @@ def test_a_model_from_nothing_plays(music, tmp_path, monkeypatch) -> None:
     assert vamp.audio.shape == (1, 1, 44100) and torch.isfinite(vamp.audio).all()
     metadata = checkpoints.load_folder(made).config["metadata"]
     assert metadata["licence"] == "CC0" and len(metadata["training_tokens_sha256"]) == 64
-    again = recipe.train(music, tmp_path, plan, base=None, licence="CC0")  # all done: only written
+    work = tmp_path / "from a set"
+    set_ = tmp_path / "pack"
+    for name in ("codec", "coarse", "c2f"):  # all done: only written
+        shutil.copytree(tmp_path / name, work / name)
+    again = recipe.train(set_, work, plan, base=None, licence="CC0")
+    assert not (work / "pack").exists()
     for name, value in Pipeline.load(again).coarse.state_dict().items():
         assert torch.equal(value, pipeline.coarse.state_dict()[name])
 

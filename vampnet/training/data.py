@@ -68,7 +68,7 @@ def pack(
     for number, file in enumerate(files):
         name = file.relative_to(source).as_posix()
         try:
-            mono = _piece(file, rate_hz)
+            mono = read_piece(file, rate_hz)
         except ValueError as error:
             if log:
                 log(f"left out: {error}")
@@ -76,7 +76,7 @@ def pack(
         words = any(word in name for word in held_out)
         tenth = not held_out and number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
         stored = f"{number:05d}.npy"
-        np.save(target / stored, np.round(mono.numpy() * FULL_SCALE).astype(np.int16))
+        store(mono, target / stored)
         entries.append(
             {
                 "name": name,
@@ -93,8 +93,18 @@ def pack(
     return target
 
 
-def _piece(file: Path, rate_hz: int) -> Tensor:
+def read_piece(file: Path, rate_hz: int) -> Tensor:
+    """A file as a piece, float (S,): mono mean, ``rate_hz``, -24 LUFS. ValueError if unreadable."""
     sound = audio.read(file)
     mono = audio.resample(sound.samples.mean(0, keepdim=True), sound.sample_rate, rate_hz)
-    level = normalize(mono, rate_hz)[0][0]
-    return level / level.abs().max().clamp(min=1.0)
+    return level(mono[0], rate_hz)
+
+
+def level(samples: Tensor, rate_hz: int) -> Tensor:
+    """Float (S,) at -24 LUFS, or below where a peak would pass full scale."""
+    return normalize(samples[None], rate_hz)[0][0]
+
+
+def store(samples: Tensor, file: Path) -> None:
+    """Write a piece, float (S,), as 16-bit samples."""
+    np.save(file, np.round(samples.numpy() * FULL_SCALE).astype(np.int16))

@@ -17,7 +17,7 @@ from torch import Tensor
 from vampnet import checkpoints
 from vampnet.codec import Codec, SpectralCodec
 from vampnet.model import VampNet, VampNetConfig
-from vampnet.training.data import Pack, pack
+from vampnet.training.data import MANIFEST, Pack, pack
 from vampnet.training.decoder import DecoderTraining, train_decoder
 from vampnet.training.masked import MaskedTraining, initialize, train_masked
 from vampnet.training.quantizer import fit_quantizers
@@ -134,18 +134,22 @@ def train(
 ) -> Path:
     """Train on a folder of audio files; returns ``work/model``, a folder ``Pipeline.load`` reads.
 
+    music: audio files, or a set that ``data.pack`` or ``vampnet prepare`` made, which is used as
+    it is.
+
     base: the model to start from, whose codec is kept (fine-tuning); None = all from nothing, with
     a codec of its own. Raises ValueError where the folder has nothing to train on.
     """
     work, log = Path(work), log or (lambda line: None)
     codec, coarse, c2f = _start(base)
-    if not (work / "pack" / "manifest.json").is_file():
-        pack(music, work / "pack", codec.sample_rate if codec else 44100, held_out, log)
-    pieces = Pack.load(work / "pack", "train")
+    folder = Path(music) if (Path(music) / MANIFEST).is_file() else work / "pack"
+    if not (folder / MANIFEST).is_file():
+        pack(music, folder, codec.sample_rate if codec else 44100, held_out, log)
+    pieces = Pack.load(folder, "train")
     if codec is None:
         codec = _codec(pieces, work, recipe, log)
     tokens = _tokens(pieces, codec, work / "train.tokens")
-    others = Pack.load(work / "pack", "heldout")
+    others = Pack.load(folder, "heldout")
     heldout = _tokens(others, codec, work / "heldout.tokens") if others.pieces else None
     stages = (("coarse", coarse, COARSE, recipe.coarse), ("c2f", c2f, FINE, recipe.c2f))
     models = []

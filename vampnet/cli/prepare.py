@@ -1,0 +1,31 @@
+"""``vampnet prepare``: the training set of the embedded default, from Debian packages."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from vampnet.cli.outputs import say
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command ``prepare``; ``command(name, run, text)`` makes its parser."""
+    text = "build the embedded model's training set from Debian packages; see docs/training.md"
+    parser = command("prepare", _prepare, text)
+    parser.add_argument("packages", metavar="PACKAGES", help="*.deb files, or what is in them")
+    parser.add_argument("target", metavar="OUT", help="the folder to write, for `vampnet train`")
+    number, minutes = parser.add_argument, "minutes of made-up music to render (90)"
+    number("--minutes", type=float, default=90.0, metavar="N", help=minutes)
+    freedoom = "minutes of Freedoom's music to render (60)"
+    number("--freedoom-minutes", type=float, default=60.0, metavar="N", help=freedoom)
+    number("--seed", type=int, default=20261121, metavar="N", help="of the made-up music")
+    number("--soundfont", type=Path, metavar="FILE", help="other than the package's")
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from vampnet.training.prepare import Rendering, prepare
+
+    plan = Rendering(args.minutes, args.freedoom_minutes, args.seed, args.soundfont)
+    made = prepare(args.packages, args.target, plan, log=say)
+    print(f"wrote {made}; train on it with: vampnet train {made} WORK --base none")
