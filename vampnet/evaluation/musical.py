@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from vampnet.evaluation.mel import log_mel
+from vampnet.beats import Beats, onsets, track
+from vampnet.evaluation.mel import log_mel, mel_error
+from vampnet.loudness import loudness_lufs
 
 CHROMA_FFT = 8192
 CHROMA_HOP = 2048
@@ -78,3 +82,61 @@ def f_measure(expected_s: Sequence[float], found_s: Sequence[float], tolerance_s
         if j < len(found) and found[j] <= time_s + tolerance_s:
             hits, j = hits + 1, j + 1
     return 2 * hits / (len(expected_s) + len(found_s))
+
+
+def tempo_drift_percent(expected_bpm: float | None, found_bpm: float | None) -> float:
+    """How far a tempo has moved, in percent; half and double tempo count as the same.
+
+    nan where either has none.
+    """
+    if not expected_bpm or not found_bpm:
+        return math.nan
+    octaves = math.log2(found_bpm / expected_bpm)
+    return 100 * (2 ** abs(octaves - round(octaves)) - 1)
+
+
+def level_changes(before: Tensor, after: Tensor, rate_hz: int) -> tuple[float, float]:
+    """|Loudness difference| in LU and |peak difference| in dB of two sounds float (S,).
+
+    nan where either is silent.
+    """
+    loudness = [loudness_lufs(sound[None], rate_hz) for sound in (before, after)]
+    peaks = [float(sound.abs().max()) for sound in (before, after)]
+    if min(peaks) <= 0 or not all(map(math.isfinite, loudness)):
+        return math.nan, math.nan
+    return abs(loudness[1] - loudness[0]), abs(20 * math.log10(peaks[1] / peaks[0]))
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A sound float (S,) with the events heard in it, so that it is heard once; beats if asked."""
+
+    sound: Tensor
+    rate_hz: int
+    onsets_s: tuple[float, ...]
+    beats: Beats | None
+
+
+def hear(sound: Tensor, rate_hz: int, beats: bool) -> Heard:
+    """Onsets, and beats if asked, of a mono sound float (S,)."""
+    times = onsets(sound, rate_hz)
+    return Heard(sound, rate_hz, times, track(sound, rate_hz) if beats else None)
+
+
+def compare(before: Heard, after: Heard) -> dict[str, float]:
+    """Every measure of two sounds of one length, by its name; beats where both were asked."""
+    first, second, rate_hz = before.sound, after.sound, before.rate_hz
+    loudness_lu, peak_db = level_changes(first, second, rate_hz)
+    found = {
+        "mel": mel_error(first, second, rate_hz),
+        "chroma": chroma_correlation(first, second, rate_hz),
+        "onsets": onset_correlation(first, second, rate_hz),
+        "onset_f": f_measure(before.onsets_s, after.onsets_s, ONSET_TOLERANCE_S),
+        "loudness_lu": loudness_lu,
+        "peak_db": peak_db,
+    }
+    if before.beats is not None and after.beats is not None:
+        expected, heard = before.beats, after.beats
+        found["beat_f"] = f_measure(expected.times_s, heard.times_s, BEAT_TOLERANCE_S)
+        found["tempo_drift"] = tempo_drift_percent(expected.bpm, heard.bpm)
+    return found

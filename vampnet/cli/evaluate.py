@@ -1,0 +1,95 @@
+"""``vampnet evaluate``: the paper's experiments on a folder of music, with a report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vampnet.cli.outputs import say
+from vampnet.progress import Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+QUICK_CLIPS = 15
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command ``evaluate``; ``command(name, run, text)`` makes its parser."""
+    text = "measure a model on music it was not trained on; goes on where it stopped"
+    parser = command("evaluate", _evaluate, text)
+    add = parser.add_argument
+    add("music", metavar="MUSIC", help="a folder of audio files, 10 minutes or more")
+    add("out", metavar="OUT", help="the folder to write: report.html, report.md, figures, cache")
+    add("--model", default="default", metavar="MODEL", help="a name (see: models) or a folder")
+    add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (cpu)")
+    names = "anchors, prompts, baselines, steps, bitrates; a comma between (all)"
+    add("--experiments", default="", metavar="NAMES", help=names)
+    add("--quick", action="store_true", help="fewer settings and clips: some minutes")
+    add("--seeds", type=int, default=1, metavar="N", help="takes of each clip (1)")
+    add("--clips", type=int, metavar="N", help=f"clips, at most (60; quick: {QUICK_CLIPS})")
+    add("--seconds", type=float, default=10.0, metavar="SECONDS", help="length of a clip (10)")
+    add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="at once (all cores)")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    import torch
+
+    from vampnet.evaluation.whole import Plan, evaluate
+
+    plan = Plan(
+        names=tuple(filter(None, args.experiments.replace(" ", "").split(","))),
+        quick=args.quick,
+        seeds=args.seeds,
+        clips=args.clips or (QUICK_CLIPS if args.quick else 60),
+        seconds=args.seconds,
+        workers=args.jobs,
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // args.jobs))  # a sound a core beats a core a sound
+    try:
+        with Progress(time_left=True) as bar:
+            report = evaluate(
+                args.music,
+                args.out,
+                args.model,
+                plan,
+                device=args.device,
+                command=_command(args),
+                in_place=in_place,
+                on_job=bar,
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command goes on from here") from None
+    finally:
+        torch.set_num_threads(threads)
+    for relation in report.relations:
+        say(f"{relation.verdict:5}  {relation.claim}: {relation.figures}")
+    for name in ("report.html", "report.md"):
+        print(f"wrote {Path(args.out) / name}")
+
+
+def in_place(
+    sound: Tensor, rate_hz: int, made: Tensor, ranges_s: Sequence[tuple[float, float]]
+) -> tuple[Tensor, Tensor]:
+    """A clip as a region of a DAW before and after ``made`` took the place of its ranges."""
+    from harp_app.region import Region
+    from vampnet.audio import AudioFormat, float_to_native
+
+    native = float_to_native(sound[None], "PCM_16")
+    region = Region(native, rate_hz, AudioFormat("WAV", "PCM_16"))
+    return region.samples[0], region.like(made[None], rate_hz, ranges_s).samples[0]
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command line again, folders by their names alone."""
+    words = ["vampnet", "evaluate", Path(args.music).name, Path(args.out).name]
+    for name in ("model", "experiments", "seeds", "clips", "seconds"):
+        value = getattr(args, name)
+        if value and value not in ("default", 1 if name == "seeds" else 10.0):
+            words += [f"--{name}", Path(value).name if name == "model" else str(value)]
+    return shlex.join(words + ["--quick"] * args.quick)

@@ -1,0 +1,129 @@
+"""What the paper found, asked of these figures: does it hold, fail, or is it open?
+
+A relation holds where the interval of its difference lies wholly on the expected side, fails where
+it lies wholly on the other, and is open where it covers both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from vampnet.evaluation.experiments import PERIODS
+from vampnet.evaluation.intervals import Estimate
+from vampnet.evaluation.scores import FRECHET, Scores
+
+Verdict = Literal["holds", "open", "fails"]
+NEAR = 0.15  # of the way from 1 step to 12: what counts as close
+AMONG_THE_LOWEST = 3
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A claim, what came of it, and the figures in a few words."""
+
+    claim: str
+    verdict: Verdict
+    figures: str
+
+
+def relations(scores: Scores, embedding: str = "musicnn") -> list[Relation]:
+    """Every relation that the measured settings allow to ask."""
+    asked: list[Callable[[Scores, str], list[Relation]]] = [
+        _steps, _against_noise, _periods, _bitrates, _beats
+    ]  # fmt: skip
+    return [relation for ask in asked for relation in ask(scores, FRECHET + embedding)]
+
+
+def _above(difference: Estimate) -> Verdict:
+    """Whether a difference lies above 0."""
+    if math.isnan(difference.half):
+        return "open"
+    if difference.low > 0:
+        return "holds"
+    return "fails" if difference.high < 0 else "open"
+
+
+def _text(difference: Estimate) -> str:
+    return f"{difference.value:.3g} (±{difference.half:.2g})"
+
+
+def _steps(scores: Scores, frechet: str) -> list[Relation]:
+    if not (scores.n_clips("1 steps") and scores.n_clips("12 steps")):
+        return []
+    gain = scores.difference("1 steps", "12 steps", frechet)
+    found = [
+        Relation("Frechet distance: 1 step clearly worse than 12", _above(gain),
+                 f"1 minus 12 steps: {_text(gain)}")
+    ]  # fmt: skip
+    if scores.n_clips("36 steps"):
+        rest = scores.difference("12 steps", "36 steps", frechet)
+        near = NEAR * gain.value
+        reach = abs(rest.low), abs(rest.high)
+        verdict: Verdict = "open" if rest.low <= 0 <= rest.high or min(reach) < near else "fails"
+        verdict = "holds" if abs(rest.value) <= near else verdict
+        text = f"12 minus 36 steps: {_text(rest)}; near is ±{near:.2g}"
+        found.append(Relation("Frechet distance: 12 steps close to 36", verdict, text))
+    return found
+
+
+def _against_noise(scores: Scores, frechet: str) -> list[Relation]:
+    found = []
+    for noise in [name for name in scores.made if name.endswith(": random")]:
+        prompt = noise.removesuffix(": random")
+        if not scores.n_clips(prompt):
+            continue
+        gain = scores.difference(noise, prompt, frechet)
+        claim = f"Frechet distance: {prompt} far below random tokens under the same mask"
+        found.append(Relation(claim, _above(gain), f"random minus model: {_text(gain)}"))
+    return found
+
+
+def _periods(scores: Scores, _: str) -> list[Relation]:
+    names = [f"periodic {p}" for p in PERIODS]
+    if not all(map(scores.n_clips, names)):
+        return []
+    steps = [scores.difference(b, a, "mel") for a, b in zip(names[:-1], names[1:], strict=True)]
+    verdicts = [_above(step) for step in steps]
+    verdict: Verdict = "fails" if "fails" in verdicts else "open" if "open" in verdicts else "holds"
+    means = " < ".join(f"{scores.estimate(name, 'mel').value:.3f}" for name in names)
+    return [Relation("Mel error: periodic 8 < 16 < 32", verdict, means)]
+
+
+def _bitrates(scores: Scores, _: str) -> list[Relation]:
+    names = [n for n in scores.made if n.startswith("every ") and scores.n_clips(n)]
+    rate = {n: scores.estimate(n, "bits_per_s").value for n in names}
+    if len(names) < 3:
+        return []
+    ordered = sorted(names, key=lambda n: rate[n])
+    drops = [scores.difference(a, b, "mel") for a, b in zip(ordered[:-1], ordered[1:], strict=True)]
+    ends = scores.difference(ordered[0], ordered[-1], "mel")
+    wrong = sum(_above(d) == "fails" for d in drops)
+    verdict: Verdict = _above(ends) if not wrong else "fails"
+    text = (
+        f"from {rate[ordered[0]]:.0f} to {rate[ordered[-1]]:.0f} bit/s it falls by {_text(ends)}; "
+        f"{wrong} of {len(drops)} steps between neighbours go clearly the other way"
+    )
+    return [Relation("Mel error falls with bitrate", verdict, text)]
+
+
+def _beats(scores: Scores, frechet: str) -> list[Relation]:
+    names = [n for n in scores.made if f"{n}: random" in scores.made and scores.n_clips(n)]
+    beat = next((n for n in names if n.startswith("beat")), None)
+    if beat is None or len(names) < 3:
+        return []
+    others = [n for n in names if n != beat]
+    best = max(others, key=lambda n: scores.estimate(n, "beat_f").value)
+    lead = scores.difference(beat, best, "beat_f")
+    found = [
+        Relation("Beat F-measure: beat-driven keeps beats best", _above(lead),
+                 f"ahead of the best other ({best}): {_text(lead)}")
+    ]  # fmt: skip
+    ordered = sorted(names, key=lambda n: scores.estimate(n, frechet).value)
+    rank = ordered.index(beat) + 1
+    claim = "Frechet distance of beat-driven is among the lowest"
+    verdict: Verdict = "holds" if rank <= AMONG_THE_LOWEST else "fails"
+    found.append(Relation(claim, verdict, f"place {rank} of {len(names)}"))
+    return found

@@ -1,0 +1,217 @@
+"""The report: the same content as Markdown, and as one HTML page that needs no other file."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vampnet.evaluation.experiments import Experiment
+from vampnet.evaluation.intervals import Estimate
+from vampnet.evaluation.listening import Example
+from vampnet.evaluation.ranges import RangeCheck
+from vampnet.evaluation.relations import Relation
+from vampnet.evaluation.scores import FRECHET, KERNEL, Scores
+
+# Measure, heading, decimals, and whether less (-1), more (+1) or neither (0) is better.
+COLUMNS = (
+    ("bits_per_s", "bit/s", 0, 0),
+    (FRECHET + "musicnn", "Frechet, musicnn", 2, -1),
+    (KERNEL + "musicnn", "kernel, musicnn", 2, -1),
+    (FRECHET + "levels", "Frechet, full band", 3, -1),
+    ("mel", "mel error", 3, -1),
+    ("chroma", "chroma", 2, 1),
+    ("onset_f", "onset F", 2, 1),
+    ("beat_f", "beat F", 2, 1),
+    ("tempo_drift", "tempo drift %", 1, -1),
+    ("loudness_lu", "loudness LU", 2, -1),
+    ("peak_db", "peak dB", 1, -1),
+    ("seam_db", "seams dB", 1, -1),
+)
+NOTES = """\
+Every figure is a mean over clips, or a distance between what was made and the real music, with
+half of its 95 % interval (jackknife over clips, all seeds of a clip together). *Frechet*:
+distance in the 16 main axes of the real music, extrapolated to infinitely many clips; *kernel*:
+unbiased, in hundredths; both hold a sound only against other clips than its own, so the real
+music itself scores about 0. *musicnn* hears nothing above 8 kHz, *full band* hears levels alone.
+*mel error*: the paper's, log10, added over two scales. *chroma*: correlation. *onset F*, *beat
+F*: 50 and 70 ms. *tempo drift*: half and double tempo count as the same. *loudness*, *peak*:
+absolute difference to the input, before the endpoint matches them. *seams*: how much sharper the
+waveform bends where windows meet and prompts end than the input does there; a click is 20 dB and
+more."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was run: the command, the model and its hash, the music, the machine, how long."""
+
+    lines: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that both forms of the report tell."""
+
+    facts: Facts
+    experiments: Sequence[Experiment]
+    scores: Scores
+    relations: Sequence[Relation]
+    ranges: RangeCheck | None
+    plots: Mapping[str, Path]
+
+    def table(self, experiment: Experiment) -> tuple[list[str], list[list[str]]]:
+        """Headings and rows of an experiment, without columns that none of its settings has."""
+        names = [s.name for s in experiment.settings if self.scores.n_clips(s.name)]
+        cells = {
+            measure: [_cell(self.scores.estimate(n, measure), digits, measure) for n in names]
+            for measure, _, digits, _ in COLUMNS
+        }
+        shown = [c for c in COLUMNS if any(cells[c[0]])]
+        heads = ["", "clips", *(head + _arrow(better) for _, head, _, better in shown)]
+        rows = [
+            [name, str(self.scores.n_clips(name)), *(cells[c[0]][i] for c in shown)]
+            for i, name in enumerate(names)
+        ]
+        return heads, rows
+
+    def range_sentence(self) -> str:
+        """What came of the check of ranges; empty where it was not made."""
+        if self.ranges is None:
+            return ""
+        r = self.ranges
+        return (
+            f"Two ranges of {r.n_clips} clips regenerated in place: largest change outside the "
+            f"ranges {r.outside:g} (must be 0); at their edges the waveform bends "
+            f"{r.click_db:+.1f} dB sharper than the input does."
+        )
+
+
+def _arrow(better: int) -> str:
+    return {-1: " ↓", 0: "", 1: " ↑"}[better]
+
+
+def _cell(estimate: Estimate, digits: int, measure: str) -> str:
+    if math.isnan(estimate.value):
+        return ""
+    value = f"{estimate.value:.{digits}f}"
+    if measure == "bits_per_s" or math.isnan(estimate.half):
+        return value
+    return f"{value} ± {estimate.half:.{digits}f}"
+
+
+def markdown(report: Report) -> str:
+    """The report as Markdown; pictures are named, relative to the report."""
+    parts = ["# Evaluation", "", *(f"- {name}: {value}" for name, value in report.facts.lines), ""]
+    parts += ["## What the paper found, and what was found here", ""]
+    parts += _rows(["relation", "here", "figures"],
+                   [[r.claim, r.verdict, r.figures] for r in report.relations])  # fmt: skip
+    if report.ranges is not None:
+        parts += ["", report.range_sentence()]
+    for experiment in report.experiments:
+        parts += ["", f"## {experiment.title}", "", experiment.question, ""]
+        if experiment.name in report.plots:
+            parts += [f"![{experiment.title}](figures/{report.plots[experiment.name].name})", ""]
+        parts += _rows(*report.table(experiment))
+    return "\n".join([*parts, "", "## The measures", "", NOTES, ""])
+
+
+def _rows(heads: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def page(report: Report, examples: Sequence[Example]) -> str:
+    """The report as one HTML page with its pictures and sounds inside."""
+    facts = "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in report.facts.lines)
+    verdicts = "".join(
+        f"<tr><td>{_text(r.claim)}</td><td class='{r.verdict}'>{r.verdict}</td>"
+        f"<td>{_text(r.figures)}</td></tr>"
+        for r in report.relations
+    )
+    parts = [
+        f"<h1>Evaluation</h1><dl>{facts}</dl>",
+        "<h2>What the paper found, and what was found here</h2><div class='wide'><table><thead><tr>"
+        "<th>relation</th><th>here</th><th>figures</th></tr></thead>"
+        f"<tbody>{verdicts}</tbody></table></div>",
+        f"<p>{_text(report.range_sentence())}</p>",
+    ]
+    for experiment in report.experiments:
+        parts.append(f"<h2>{_text(experiment.title)}</h2><p>{_text(experiment.question)}</p>")
+        if experiment.name in report.plots:
+            data = base64.b64encode(report.plots[experiment.name].read_bytes()).decode()
+            parts.append(
+                f"<img alt='{_text(experiment.title)}' src='data:image/png;base64,{data}'>"
+            )
+        parts.append(_html_table(*report.table(experiment)))
+    parts += [_listening(examples), f"<h2>The measures</h2><p>{_emphasis(NOTES)}</p>"]
+    return PAGE.replace("BODY", "\n".join(part for part in parts if part))
+
+
+def _html_table(heads: list[str], rows: list[list[str]]) -> str:
+    head = "".join(f"<th>{_text(h)}</th>" for h in heads)
+    body = "".join("<tr>" + "".join(f"<td>{_text(c)}</td>" for c in row) + "</tr>" for row in rows)
+    return (
+        f"<div class='wide'><table class='figures'><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _listening(examples: Sequence[Example]) -> str:
+    if not examples:
+        return ""
+    parts = ["<h2>To hear</h2>"]
+    for clip in dict.fromkeys(e.clip for e in examples):
+        parts.append(f"<h3>{_text(clip)}</h3><div class='sounds'>")
+        for e in [e for e in examples if e.clip == clip]:
+            image = (
+                f"<details><summary>mask</summary><img alt='mask of {_text(e.name)}'"
+                f" src='data:image/png;base64,{e.png}'></details>"
+                if e.png
+                else ""
+            )
+            parts.append(
+                f"<figure><figcaption>{_text(e.name)}</figcaption><audio controls preload='none' "
+                f"aria-label='{_text(e.name)}' src='data:audio/ogg;base64,{e.ogg}'></audio>"
+                f"{image}</figure>"
+            )
+        parts.append("</div>")
+    return "".join(parts)
+
+
+def _text(value: str) -> str:
+    return html.escape(value, quote=True)
+
+
+def _emphasis(text: str) -> str:
+    pieces = _text(text).split("*")
+    return "".join(f"<em>{p}</em>" if i % 2 else p for i, p in enumerate(pieces))
+
+
+PAGE = """\
+<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Evaluation</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }
+dt { opacity: .7; } dd { margin: 0; overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .85rem; }
+th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: left; }
+.figures td { font-variant-numeric: tabular-nums; white-space: nowrap; }
+tbody tr:hover { background: var(--soft); }
+.holds { color: #2e7d32; font-weight: 600; } .fails { color: #c62828; font-weight: 600; }
+.open { opacity: .7; }
+img { max-width: 100%; background: #fff; border-radius: 4px; }
+.sounds { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem; }
+figure { margin: 0; } audio { width: 100%; }
+@media (prefers-color-scheme: dark) { .holds { color: #81c784; } .fails { color: #ef9a9a; } }
+</style></head><body>
+BODY
+</body></html>
+"""

@@ -1,0 +1,238 @@
+"""Runs settings over clips and keeps every result, so that a stopped evaluation goes on.
+
+A result is kept under a hash of all it depends on: the model's files, the clip's samples, the
+setting, the seed, the measures. Whatever changes is measured anew, the rest is read back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vampnet import checkpoints
+from vampnet.evaluation.baselines import hold_last, random_tokens
+from vampnet.evaluation.clips import Clip
+from vampnet.evaluation.embeddings import Embedding, embed, offline
+from vampnet.evaluation.experiments import Experiment, Setting, bits_per_second, ratio_mask
+from vampnet.evaluation.musical import Heard, compare, hear
+from vampnet.evaluation.seams import click_db, turns
+from vampnet.pipeline import FINE_WINDOW, Pipeline, stretches
+
+MEASURES = 1  # counted up when a measure changes: older results are then made anew
+EXAMPLES = 2  # clips whose tokens are kept, so that the report can play them
+EDGE_FRAMES = 20  # kept and generated for so long on both sides: an edge that may click
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured on one sound: figures by name, points by embedding, tokens if kept."""
+
+    figures: dict[str, float]
+    points: dict[str, Tensor]
+    codes: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One sound to make and measure."""
+
+    setting: Setting
+    clip: Clip
+    seed: int
+
+
+def jobs_of(experiments: Sequence[Experiment], clips: Sequence[Clip], seeds: int) -> list[Job]:
+    """Every sound that the experiments ask for, clip by clip; the real music of all the clips."""
+    found = []
+    for clip in clips:
+        for experiment in experiments:
+            n = max(3, math.ceil(experiment.share * len(clips)))
+            for setting in experiment.settings:
+                if setting.source == "real" or clip.number < n:
+                    found += [Job(setting, clip, s) for s in range(seeds if setting.draws else 1)]
+    return found
+
+
+def model_hash(name_or_folder: str | Path) -> str:
+    """A hash of every file of a model."""
+    digest = hashlib.sha256()
+    folder = checkpoints.resolve(name_or_folder)
+    for path in sorted(
+        p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".pth")
+    ):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class Bench:
+    """A model and the ways to hear, ready to run jobs; inputs are encoded and heard once."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        model: str,
+        cache: Path,
+        embeddings: Sequence[Embedding] | None = None,
+    ):
+        self.pipeline, self.model, self.cache = pipeline, model, cache
+        self.rate_hz = pipeline.codec.sample_rate
+        self.embeddings = tuple(embeddings or offline(self.rate_hz))
+        self._inputs: dict[int, tuple[Tensor, Heard]] = {}
+        self._lock = Lock()
+
+    def place(self, job: Job) -> Path:
+        """Where the result of a job is kept."""
+        model = "" if job.setting.source == "real" else self.model
+        names = [f"{e.name}/{e.rate_hz}/{e.dims}" for e in self.embeddings]
+        setting = repr(job.setting).partition("source=")[2]  # its name is no part of the content
+        on = (MEASURES, model, names, setting, job.clip.content, job.seed)
+        return self.cache / f"{hashlib.sha256(repr(on).encode()).hexdigest()[:32]}.safetensors"
+
+    def run(self, job: Job) -> Result:
+        """The result of a job, read back where it was made before."""
+        path = self.place(job)
+        kept = read(path)
+        if kept is None:
+            kept = self.measure(job)
+            write(path, kept)
+        return kept
+
+    def heard(self, clip: Clip) -> tuple[Tensor, Heard]:
+        """A clip's tokens int64 (1, N, T) and what is heard in it."""
+        with self._lock:
+            found = self._inputs.get(clip.number)
+        if found is None:
+            codes = self.pipeline.codec.encode(clip.sound[None, None])
+            found = codes, hear(clip.sound, clip.rate_hz, beats=True)
+            with self._lock:
+                self._inputs[clip.number] = found
+        return found
+
+    @torch.inference_mode()
+    def measure(self, job: Job) -> Result:
+        """Make the sound of a job and take every measure of it."""
+        if job.setting.source == "real":
+            return Result({}, embed(job.clip.sound, self.rate_hz, self.embeddings))
+        codes, before = self.heard(job.clip)
+        mask = self.mask(job, codes, before)
+        sound, made = self.make(job, codes, mask)
+        figures = compare(before, hear(sound, self.rate_hz, job.setting.beats))
+        if mask is not None:
+            figures["bits_per_s"] = self.bits(job, mask)
+            figures["generated"] = float(mask.float().mean())
+        if job.setting.source == "vamp":
+            edges = self.edges(mask)
+            after = click_db(sound, edges, self.rate_hz)
+            figures["seam_db"] = after - click_db(before.sound, edges, self.rate_hz)
+        points = embed(sound, self.rate_hz, self.embeddings)
+        return Result(figures, points, made[0] if job.clip.number < EXAMPLES else None)
+
+    def mask(self, job: Job, codes: Tensor, before: Heard) -> Tensor | None:
+        """What a job generates, bool (N, T), True = generate; None where it keeps all."""
+        setting = job.setting
+        if setting.prompt is not None:
+            beats = before.beats
+            return setting.prompt.mask(
+                codes.shape[-1],
+                codes.shape[1],
+                self.pipeline.frame_rate_hz,
+                beats_s=beats.times_s if beats else (),
+                downbeats_s=beats.downbeats_s if beats else (),
+                onsets_s=before.onsets_s,
+            )[0]
+        if setting.ratio is not None:
+            return ratio_mask(codes, setting.ratio, torch.Generator().manual_seed(job.seed))[0]
+        return None
+
+    def bits(self, job: Job, mask: Tensor) -> float:
+        """Bits a second of the tokens a job keeps."""
+        vocabulary = self.pipeline.codec.vocab_size
+        return bits_per_second(mask, self.pipeline.frame_rate_hz, vocabulary)
+
+    def make(self, job: Job, codes: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The sound of a job, float (S,), and its tokens int64 (1, N, T)."""
+        setting, sound, codec = job.setting, job.clip.sound, self.pipeline.codec
+        if setting.source == "vamp":
+            assert setting.prompt is not None and setting.sampling is not None
+            vamp = self.pipeline.vamp(sound[None, None], setting.prompt, setting.sampling, job.seed)
+            return vamp.audio[0, 0], vamp.codes
+        made = codes
+        if mask is not None and setting.source == "hold":
+            made = hold_last(codes, mask[None])
+        elif mask is not None:
+            rng = torch.Generator().manual_seed(job.seed + 1)
+            made = random_tokens(codes, mask[None], codec.vocab_size, rng)
+        made = made[:, : setting.depth]
+        return codec.decode(made, len(sound))[0, 0], made
+
+    def edges(self, mask: Tensor | None) -> list[int]:
+        """Samples where windows of the fine model meet, and where the mask turns for long."""
+        if mask is None:
+            return []
+        fine = self.pipeline.c2f
+        window = (fine.config.window_frames if fine else None) or FINE_WINDOW
+        both = stretches(mask.shape[-1], window)
+        frames = {w.keep_from for some in both for w in some} - {0}
+        frames |= set(turns(mask, EDGE_FRAMES))
+        return [frame * self.pipeline.codec.hop_length for frame in sorted(frames)]
+
+
+def read(path: Path) -> Result | None:
+    """A kept result; None where there is none, or none that can be read."""
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            figures = json.loads((file.metadata() or {})["figures"])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+    codes = tensors.pop("codes", None)
+    return Result(figures, tensors, None if codes is None else codes.long())
+
+
+def write(path: Path, result: Result) -> None:
+    """Keep a result; whoever stops in between leaves no half of it."""
+    tensors = {name: points.float().contiguous() for name, points in result.points.items()}
+    if result.codes is not None:
+        tensors["codes"] = result.codes.short().contiguous()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    save_file(tensors, part, metadata={"figures": json.dumps(result.figures)})
+    os.replace(part, path)
+
+
+def run_all(
+    bench: Bench,
+    jobs: Iterable[Job],
+    workers: int,
+    on_job: Callable[[int, int], None] | None = None,
+) -> dict[Job, Result]:
+    """Every job's result. ``on_job(done, total)`` is called after each; what it raises, and Ctrl-C,
+    ends the run once the jobs under way are kept."""
+    todo = list(dict.fromkeys(jobs))
+    found: dict[Job, Result] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            waiting = {pool.submit(bench.run, job): job for job in todo}
+            while waiting:
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    found[waiting.pop(future)] = future.result()
+                if on_job:
+                    on_job(len(found), len(todo))
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return found

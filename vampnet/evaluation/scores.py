@@ -1,0 +1,121 @@
+"""From results to figures with intervals: means over clips, distances between sets, differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from vampnet.evaluation.frechet import (
+    bandwidth,
+    frechet_at_infinity,
+    frechet_distance,
+    kernel_distance,
+    principal_axes,
+)
+from vampnet.evaluation.intervals import Estimate, jackknife
+from vampnet.evaluation.runs import Job, Result
+
+FRECHET, KERNEL = "frechet:", "kernel:"  # before an embedding's name: a measure of a set
+NOTHING = Estimate(math.nan, math.nan)
+
+
+class Scores:
+    """Figures of settings, by the setting's and the measure's name.
+
+    A measure is one of `compare`'s (a mean over clips), or "frechet:" or "kernel:" and the name of
+    an embedding (a distance between what was made and the real music).
+    """
+
+    def __init__(self, results: Mapping[Job, Result]):
+        self.made: dict[str, dict[int, list[Result]]] = {}
+        self.real: dict[int, dict[str, Tensor]] = {}
+        for job, result in results.items():
+            if job.setting.source == "real":
+                self.real[job.clip.number] = result.points
+            takes = self.made.setdefault(job.setting.name, {})
+            takes.setdefault(job.clip.number, []).append(result)
+        self.embeddings = tuple(next(iter(self.real.values()), {}))
+        every = {name: self._all_real(name) for name in self.embeddings}
+        self._axes = {name: principal_axes(points) for name, points in every.items()}
+        self._width = {name: bandwidth(points) for name, points in every.items()}
+
+    def _all_real(self, embedding: str) -> Tensor:
+        return torch.cat([points[embedding] for points in self.real.values()])
+
+    def estimate(self, setting: str, measure: str) -> Estimate:
+        """A setting's figure with its interval; nan where it was not measured."""
+        clips = self._measured(setting, measure)
+        if not clips:
+            return NOTHING
+        if measure.startswith(FRECHET):
+            value = self._at_infinity(setting, measure.removeprefix(FRECHET))
+            return jackknife(clips, self._figure(setting, measure), value)
+        return jackknife(clips, self._figure(setting, measure))
+
+    def difference(self, first: str, second: str, measure: str) -> Estimate:
+        """``first`` minus ``second`` on the clips that both have, with its interval."""
+        clips = sorted({*self._measured(first, measure)} & {*self._measured(second, measure)})
+        if not clips:
+            return NOTHING
+        one, other = self._figure(first, measure), self._figure(second, measure)
+        return jackknife(clips, lambda some: one(some) - other(some))
+
+    def floor(self, embedding: str, measure: str = FRECHET) -> Estimate:
+        """What the real music scores against its own other half: the least that can be read."""
+        return self.estimate("real music", measure + embedding)
+
+    def n_clips(self, setting: str) -> int:
+        """How many clips a setting was run on."""
+        return len(self.made.get(setting, ()))
+
+    def _measured(self, setting: str, measure: str) -> list[int]:
+        """Clips with a number for this measure, in order."""
+        takes = self.made.get(setting, {})
+        if ":" in measure:
+            return sorted(takes) if len(takes) > 1 else []
+        return sorted(c for c, results in takes.items() if not math.isnan(_mean(results, measure)))
+
+    def _figure(self, setting: str, measure: str) -> Callable[[Sequence[int]], float]:
+        """The figure of a setting as a function of the clips it is taken over."""
+        takes = self.made[setting]
+        kind, colon, embedding = measure.partition(":")
+        if not colon:
+            return lambda clips: sum(_mean(takes[c], measure) for c in clips) / len(clips)
+        distance = self._frechet if kind + colon == FRECHET else self._kernel
+
+        def figure(clips: Sequence[int]) -> float:
+            left_out = set(takes) - set(clips)
+            heard = [(c, r.points[embedding]) for c in clips for r in takes[c]]
+            real = [(c, p[embedding]) for c, p in self.real.items() if c not in left_out]
+            return distance(embedding, heard, real)
+
+        return figure
+
+    def _frechet(self, embedding: str, made: list, real: list) -> float:
+        axes = self._axes[embedding]
+        points = (torch.cat([p for _, p in some]).double() @ axes for some in (made, real))
+        return frechet_distance(*points)
+
+    def _kernel(self, embedding: str, made: list, real: list) -> float:
+        places = [torch.cat([torch.full((len(p),), c) for c, p in some]) for some in (made, real)]
+        points = [torch.cat([p for _, p in some]) for some in (made, real)]
+        return kernel_distance(points[0], places[0], points[1], places[1], self._width[embedding])
+
+    def _at_infinity(self, setting: str, embedding: str) -> float:
+        axes, takes = self._axes[embedding], self.made[setting]
+        heard = [(c, r.points[embedding].double() @ axes) for c in sorted(takes) for r in takes[c]]
+        # A subset is held against the clips it does not hold, and against all numbers in order.
+        order = sorted(self.real)
+        real = [self.real[c][embedding].double() @ axes for c in order]
+        clips = [order.index(c) for c, _ in heard]
+        return frechet_at_infinity([p for _, p in heard], clips, real)
+
+
+def _mean(results: Sequence[Result], measure: str) -> float:
+    """Mean over the takes that have the measure; nan where none has."""
+    values = [r.figures.get(measure, math.nan) for r in results]
+    values = [v for v in values if v is not None and not math.isnan(v)]
+    return sum(values) / len(values) if values else math.nan

@@ -1,0 +1,130 @@
+"""The whole evaluation: clips, runs, figures, report."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from vampnet.evaluation import experiments as table
+from vampnet.evaluation.clips import Clip, cut
+from vampnet.evaluation.listening import examples
+from vampnet.evaluation.plots import draw
+from vampnet.evaluation.ranges import InPlace, check_ranges
+from vampnet.evaluation.relations import relations
+from vampnet.evaluation.report import Facts, Report, markdown, page
+from vampnet.evaluation.runs import Bench, jobs_of, model_hash, run_all
+from vampnet.evaluation.scores import Scores
+from vampnet.pipeline import Pipeline
+from vampnet.presets import presets
+from vampnet.sampling import Sampling
+
+CACHE, FIGURES, PAGE, TEXT = "cache", "figures", "report.html", "report.md"
+SAMPLING_OF = "medium-variation"  # preset whose sampling is evaluated: the model is tuned there
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run.
+
+    names: experiments, none = all. quick: fewer settings and clips. seeds: takes of each clip.
+    clips: at most so many; seconds: their length. workers: sounds made at once. sampling: of the
+    model, None = the one the presets are tuned to.
+    """
+
+    names: tuple[str, ...] = ()
+    quick: bool = False
+    seeds: int = 1
+    clips: int = 60
+    seconds: float = 10.0
+    workers: int = 1
+    sampling: Sampling | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("seeds", self.seeds, 1),
+            ("clips", self.clips, 4),
+            ("seconds", self.seconds, 3),
+            ("workers", self.workers, 1),
+        ):
+            if not value >= least:
+                raise ValueError(f"{name} is {value}; allowed is {least} and up")
+
+
+def evaluate(
+    music: str | Path,
+    out: str | Path,
+    model: str | Path = "default",
+    plan: Plan | None = None,
+    *,
+    device: str = "cpu",
+    command: str = "",
+    in_place: InPlace | None = None,
+    on_job: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Evaluate a model on a folder of music it was not trained on; goes on where it was stopped.
+
+    Writes report.html, report.md and figures/ into ``out`` and keeps every result in out/cache.
+    command: told in the report. in_place: how a variation is put into the place of a region (the
+    endpoint's way); without it ranges are not checked. ``on_job(done, total)``: progress. Raises
+    ValueError for music, a model or experiments that cannot be used.
+    """
+    plan, out, start = plan or Plan(), Path(out), time.monotonic()
+    pipeline = Pipeline.load(model, device)
+    sampling = plan.sampling or presets()[SAMPLING_OF].sampling
+    n_coarse = pipeline.coarse.config.n_codebooks
+    available = table.experiments(n_coarse, pipeline.codec.n_codebooks, sampling)
+    chosen = table.chosen(available, plan.names)
+    if plan.quick:
+        chosen = [table.quick(experiment) for experiment in chosen]
+    clips = cut(music, pipeline.codec.sample_rate, plan.clips, plan.seconds)
+    digest = model_hash(model)
+    bench = Bench(pipeline, digest, out / CACHE)
+    results = run_all(bench, jobs_of(chosen, clips, plan.seeds), plan.workers, on_job)
+    scores = Scores(results)
+    facts = _facts(pipeline, digest, music, clips, plan, sampling, command, start)
+    report = Report(
+        facts,
+        chosen,
+        scores,
+        relations(scores),
+        check_ranges(pipeline, clips, sampling, in_place) if in_place else None,
+        draw(scores, out / FIGURES),
+    )
+    (out / TEXT).write_text(markdown(report), encoding="utf-8")
+    (out / PAGE).write_text(page(report, examples(bench, results)), encoding="utf-8")
+    return report
+
+
+def _facts(
+    pipeline: Pipeline,
+    digest: str,
+    music: str | Path,
+    clips: Sequence[Clip],
+    plan: Plan,
+    sampling: Sampling,
+    command: str,
+    start: float,
+) -> Facts:
+    minutes = sum(len(c.sound) / c.rate_hz for c in clips) / 60
+    n_files = len({c.title.rpartition(",")[0] for c in clips})
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    took_s = time.monotonic() - start
+    return Facts((
+        ("command", command or "evaluate(...)"),
+        ("model", f"{pipeline.name or 'unnamed'} (files {digest})"),
+        ("music", f"{Path(music).name}: {len(clips)} clips of {plan.seconds:g} s from {n_files} "
+                  f"files, {minutes:.1f} minutes, mono at -24 LUFS"),
+        ("sampling", f"{sampling.steps} steps but where told, temperature "
+                     f"{sampling.temperature:g}, mask temperature {sampling.mask_temperature:g}"),
+        ("seeds", str(plan.seeds)),
+        ("machine", machine),
+        ("took", f"{took_s / 60:.1f} minutes, what was kept from before not counted"),
+        ("date", date.today().isoformat()),
+    ))  # fmt: skip
