@@ -84,6 +84,8 @@ TRAIN = (
     Option("base", str, "MODEL", "model to go on from, or 'none' for one of its own (default)"),
     Option("held_out", str, "WORDS", "paths with one of these words, a comma between, only test"),
     Option("licence", str, "TEXT", "what others may do with the weights, written into them"),
+    Option("device", str, "DEVICE", "cpu, cuda, cuda:1 (cpu)"),
+    Option("minutes", float, "MINUTES", "train for so long and not for a number of steps"),
     Option("steps", int, "N", "steps of each masked model"),
     Option("decoder_steps", int, "N", "steps of the codec's decoder, with --base none"),
     Option("batch", int, "N", "windows a step"),

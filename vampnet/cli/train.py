@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from vampnet.cli.outputs import say
+from vampnet.cli.outputs import check_device, say
 from vampnet.options import TRAIN, given
 from vampnet.options import add as add_options
 
@@ -14,7 +14,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     """The command ``train``; ``command(name, run, text)`` makes its parser."""
     text = "train on a folder of your own music; goes on where it stopped"
     train = command("train", _train, text)
-    train.add_argument("music", metavar="MUSIC", help="a folder of audio files")
+    train.add_argument("music", metavar="MUSIC", help="a folder of audio files, or a data pack")
     train.add_argument("work", metavar="WORK", help="the folder to work in; the model lands there")
     add_options(train, TRAIN)
 
@@ -25,14 +25,16 @@ def _train(args: argparse.Namespace) -> None:
     options = given(args, TRAIN)
     words = tuple(filter(None, options.pop("held_out", "").split(",")))
     base = options.pop("base", "default")
-    licence = options.pop("licence", "unstated")
+    licence, device = options.pop("licence", "unstated"), options.pop("device", "cpu")
+    check_device(device)
     made = train(
         args.music,
         args.work,
-        plan(**options),
+        plan(**options, device=device),
         base=None if base == "none" else base,
         held_out=words,
         licence=licence,
+        device=device,
         log=say,
     )
     print(f"wrote {made}; use it with --model {made}")

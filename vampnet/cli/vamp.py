@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vampnet.cli.outputs import HIDDEN, appearing
+from vampnet.cli.outputs import HIDDEN, appearing, check_device
 from vampnet.options import PROMPT, SAMPLING, given
 from vampnet.options import add as add_options
 from vampnet.progress import Progress
@@ -62,7 +62,7 @@ def _vamp(args: argparse.Namespace) -> None:
     region = Region.read(args.input)
     region.spans(preset.prompt.ranges_s)
     _check_outputs(args, files, targets, region)
-    _check_device(args.device)
+    check_device(args.device)
     from vampnet.pipeline import Pipeline
 
     pipeline = Pipeline.load(args.model, args.device)
@@ -162,12 +162,3 @@ def _check_outputs(
                     part.write(Path(folder, target.name))
         except OSError as error:
             raise ValueError(f"cannot write '{target}': {error.strerror or error}") from None
-
-
-def _check_device(name: str) -> None:
-    import torch
-
-    try:
-        torch.empty(1, device=name).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise ValueError(f"device '{name}' cannot be used on this machine; cpu can") from None

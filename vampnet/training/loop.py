@@ -12,13 +12,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+SAVE_EVERY_S = 120.0  # where a plan is one of minutes
+
 
 @dataclass(frozen=True)
 class Plan:
     """How long and how fast: steps, windows a step, frames a window, peak learning rate.
 
     The rate climbs for ``warmup`` steps and then falls to nothing as a cosine over the rest.
-    ``save_every`` and ``report_every`` are in steps.
+    ``save_every`` and ``report_every`` are in steps. With ``minutes`` above 0 the time decides and
+    not ``steps``: the rate falls with the clock, and the state is saved every few minutes too.
     """
 
     steps: int
@@ -31,13 +34,20 @@ class Plan:
     seed: int = 0
     save_every: int = 250
     report_every: int = 250
+    minutes: float = 0.0
 
 
-def rate_at(step: int, plan: Plan) -> float:
-    """Learning rate of a step (0-based): linear warm-up, then half a cosine down to zero."""
+def rate_at(step: int, plan: Plan, seconds: float = 0.0) -> float:
+    """Learning rate of a step (0-based): linear warm-up, then half a cosine down to zero.
+
+    seconds: trained so far; they count where the plan is one of minutes.
+    """
     if step < plan.warmup:
         return plan.learning_rate * (step + 1) / plan.warmup
-    progress = (step - plan.warmup) / max(1, plan.steps - plan.warmup)
+    if plan.minutes:
+        progress = seconds / (60 * plan.minutes)
+    else:
+        progress = (step - plan.warmup) / max(1, plan.steps - plan.warmup)
     return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
@@ -51,22 +61,26 @@ def run(
 ) -> None:
     """Train ``model`` in place with AdamW; resumes from ``folder/state.pt`` when it is there.
 
-    loss_of(rng) draws a batch and gives its loss. Every ``report_every`` steps a line of JSON goes
-    to ``folder/log.jsonl`` (and to ``log``): step, seconds, learning rate, mean training loss and
-    what ``figures`` measures. Raises RuntimeError when the loss is no longer a number; the last
+    loss_of(rng) draws a batch and gives its loss; ``rng`` lives on the CPU, the model where it is;
+    on CUDA the loss is taken under bfloat16 autocast. Every ``report_every`` steps a line of JSON
+    goes to ``folder/log.jsonl`` (and to ``log``): step, seconds, learning rate, mean training loss
+    and what ``figures`` measures. Raises RuntimeError when the loss is no longer a number; the last
     saved state is untouched then.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = _optimizer(model, plan)
     rng = torch.Generator().manual_seed(plan.seed)
-    step = _resume(folder / "state.pt", model, optimizer, rng)
+    step, seconds = _resume(folder / "state.pt", model, optimizer, rng)
+    kind = next(model.parameters()).device.type
     model.train()
-    began, losses = time.monotonic(), []
-    while step < plan.steps:
+    began, saved, losses = time.monotonic() - seconds, seconds, []
+    while not _over(step, seconds, plan):
+        rate = rate_at(step, plan, seconds)
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, plan)
-        loss = loss_of(rng)
+            group["lr"] = rate
+        with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
+            loss = loss_of(rng)
         if not torch.isfinite(loss):
             raise RuntimeError(f"the loss is {float(loss)} at step {step}; lower the learning rate")
         optimizer.zero_grad(set_to_none=True)
@@ -74,22 +88,29 @@ def run(
         torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
         optimizer.step()
         losses.append(float(loss.detach()))
-        step += 1
-        if step % plan.report_every == 0 or step == plan.steps:
-            line = {
-                "step": step,
-                "seconds": round(time.monotonic() - began, 1),
-                "learning_rate": rate_at(step - 1, plan),
-                "loss": round(sum(losses) / len(losses), 4),
-            } | (figures() if figures else {})
+        step, seconds = step + 1, time.monotonic() - began
+        over = _over(step, seconds, plan)
+        if step % plan.report_every == 0 or over:
+            line = {"step": step, "seconds": round(seconds, 1), "learning_rate": rate}
+            line |= {"loss": round(sum(losses) / len(losses), 4)} | (figures() if figures else {})
             losses = []
-            with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            if log:
-                log(line)
-        if step % plan.save_every == 0 or step == plan.steps:
-            _save(folder / "state.pt", model, optimizer, rng, step)
+            _tell(line, folder, log)
+        late = plan.minutes > 0 and seconds - saved >= SAVE_EVERY_S
+        if step % plan.save_every == 0 or over or late:
+            _save(folder / "state.pt", model, optimizer, rng, step, seconds)
+            saved = seconds
     model.eval()
+
+
+def _over(step: int, seconds: float, plan: Plan) -> bool:
+    return seconds >= 60 * plan.minutes if plan.minutes else step >= plan.steps
+
+
+def _tell(line: dict, folder: Path, log: Callable[[dict], None] | None) -> None:
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    if log:
+        log(line)
 
 
 def _optimizer(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
@@ -104,24 +125,30 @@ def _optimizer(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
 
 def _resume(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, rng: torch.Generator
-) -> int:
+) -> tuple[int, float]:
     if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
+        return 0, 0.0
+    state = torch.load(path, weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     rng.set_state(state["rng"])
-    return int(state["step"])
+    return int(state["step"]), float(state.get("seconds", 0.0))
 
 
 def _save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, rng: torch.Generator, step: int
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rng: torch.Generator,
+    step: int,
+    seconds: float,
 ) -> None:
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "rng": rng.get_state(),
         "step": step,
+        "seconds": seconds,
     }
     partial = path.with_suffix(".partial")
     torch.save(state, partial)

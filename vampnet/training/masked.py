@@ -75,10 +75,11 @@ def decay_bias(model: VampNet, slope: float = 0.5) -> None:
 def masked_loss(model: VampNet, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy of the hidden tokens.
 
-    codes: int64 (B, N, T); mask: bool (B, N, T). Only hidden positions go through the loss.
-    Returns the mean in nats, the logits (M, V) and the targets (M,).
+    codes: int64 (B, N, T); mask: bool (B, N, T), on any device. Only hidden positions go through
+    the loss. Returns the mean in nats, the logits (M, V) and the targets (M,).
     """
     first = model.config.n_conditioning_codebooks
+    codes, mask = codes.to(model.codebooks.device), mask.to(model.codebooks.device)
     logits = model(codes.masked_fill(mask, model.mask_token))[mask[:, first:]]
     target = codes[:, first:][mask[:, first:]]
     return F.cross_entropy(logits.float(), target), logits, target
@@ -100,7 +101,7 @@ def report(model: VampNet, tokens: Tokens, frames: int, windows: int = 16) -> di
             loss, logits, target = masked_loss(model, codes[i : i + 4], mask[i : i + 4])
             best = logits.topk(min(TOP_K, logits.shape[-1]), dim=-1).indices == target[:, None]
             hits = torch.stack([loss * len(target), best[:, 0].sum(), best.any(-1).sum()])
-            sums += hits.double()
+            sums += hits.double().cpu()
         n = int(mask.sum())
         found[str(ratio)] = {
             "loss": round(float(sums[0]) / n, 4),

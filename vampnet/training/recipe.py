@@ -17,6 +17,7 @@ from torch import Tensor
 from vampnet import checkpoints
 from vampnet.codec import Codec, SpectralCodec
 from vampnet.model import VampNet, VampNetConfig
+from vampnet.training import datapack
 from vampnet.training.data import MANIFEST, Pack, pack
 from vampnet.training.decoder import DecoderTraining, train_decoder
 from vampnet.training.masked import MaskedTraining, initialize, train_masked
@@ -46,6 +47,10 @@ FINE = replace(
 )
 
 
+# Of the minutes of a timed training; the rest is for reading, saving and measuring.
+SHARES = {"decoder": 0.42, "coarse": 0.32, "c2f": 0.2}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How the embedded default is made; see docs/training.md for what each stage costs.
@@ -60,33 +65,50 @@ class Recipe:
     iterations: int = 15
 
 
-def plan(steps: int | None = None, decoder_steps: int | None = None, **masked: float) -> Recipe:
+# What an accelerator takes: larger batches and longer windows, reports less often.
+LARGE = Recipe(
+    decoder=DecoderTraining(batch=48, learning_rate=2e-3, warmup=300, report_every=1000),
+    coarse=MaskedTraining(batch=64, frames=144, learning_rate=1e-3, report_every=1000),
+    c2f=MaskedTraining(batch=48, frames=144, learning_rate=1e-3, report_every=1000),
+)
+
+
+def plan(
+    steps: int | None = None,
+    decoder_steps: int | None = None,
+    minutes: float | None = None,
+    device: str = "cpu",
+    **masked: float,
+) -> Recipe:
     """The usual recipe with other numbers: of steps, and fields of both MaskedTraining plans.
 
-    Raises ValueError for a number below 1 where one is counted, or a rate not above 0.
+    minutes: of wall time for everything, in place of steps. On a CUDA device batches are larger.
+    Raises ValueError for a number below 1 where one is counted, or one not above 0.
     """
-    counts = {"steps": steps, "decoder_steps": decoder_steps, **masked}
+    counts = {"steps": steps, "decoder_steps": decoder_steps, "minutes": minutes, **masked}
     for name, value in counts.items():
         if value is not None and not value > 0:
             raise ValueError(f"{name} is {value}; it must be above 0")
-    recipe = Recipe()
+    recipe = LARGE if device.startswith("cuda") else Recipe()
     changes: dict = dict(masked)
     if steps is not None:
         changes |= {"steps": steps, "warmup": min(recipe.coarse.warmup, max(1, steps // 10))}
     decoder = replace(recipe.decoder, steps=decoder_steps) if decoder_steps else recipe.decoder
-    return replace(
-        recipe,
-        decoder=decoder,
-        coarse=replace(recipe.coarse, **changes),
-        c2f=replace(recipe.c2f, **changes),
-    )
+    coarse, c2f = replace(recipe.coarse, **changes), replace(recipe.c2f, **changes)
+    if minutes is not None:
+        decoder, coarse, c2f = (
+            replace(stage, minutes=minutes * share)
+            for stage, share in zip((decoder, coarse, c2f), SHARES.values(), strict=True)
+        )
+    return replace(recipe, decoder=decoder, coarse=coarse, c2f=c2f)
 
 
 class CodecWindows:
-    """Random windows of audio with their codes, for the decoder's training."""
+    """Random windows of audio with their codes, for the decoder's training, where the codec is."""
 
     def __init__(self, pieces: Pack, codec: Codec, tokens: Tokens):
         self.pieces, self.hop, self.tokens = pieces, codec.hop_length, tokens
+        self.device = codec.codebooks.device
 
     def __call__(self, n_items: int, n_frames: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Audio, float (B, 1, T * hop), and codes, int64 (B, N, T)."""
@@ -97,7 +119,7 @@ class CodecWindows:
             sounds.append(self.pieces.cut(piece, start * self.hop, n_frames * self.hop))
             first = int(self.tokens.starts[piece]) + start
             codes.append(self.tokens.codes[:, first : first + n_frames].long())
-        return torch.stack(sounds)[:, None], torch.stack(codes)
+        return torch.stack(sounds)[:, None].to(self.device), torch.stack(codes).to(self.device)
 
 
 def encode(pieces: Pack, codec: Codec) -> Tokens:
@@ -130,41 +152,86 @@ def train(
     base: str | Path | None = "default",
     held_out: tuple[str, ...] = (),
     licence: str = "unstated",
+    device: str = "cpu",
     log: Log | None = None,
 ) -> Path:
     """Train on a folder of audio files; returns ``work/model``, a folder ``Pipeline.load`` reads.
 
     music: audio files, or a set that ``data.pack`` or ``vampnet prepare`` made, which is used as
-    it is.
-
-    base: the model to start from, whose codec is kept (fine-tuning); None = all from nothing, with
-    a codec of its own. Raises ValueError where the folder has nothing to train on.
+    it is; or a data pack, one file (``datapack``), whose codec is taken, its decoder trained on,
+    and whose masked models start from nothing. base: the model to start from otherwise, whose codec
+    is kept (fine-tuning); None = all from nothing, with a codec of its own. Raises ValueError where
+    there is nothing to train on.
     """
     work, log = Path(work), log or (lambda line: None)
-    codec, coarse, c2f = _start(base)
-    folder = Path(music) if (Path(music) / MANIFEST).is_file() else work / "pack"
-    if not (folder / MANIFEST).is_file():
-        pack(music, folder, codec.sample_rate if codec else 44100, held_out, log)
-    pieces = Pack.load(folder, "train")
-    if codec is None:
-        codec = _codec(pieces, work, recipe, log)
-    tokens = _tokens(pieces, codec, work / "train.tokens")
-    others = Pack.load(folder, "heldout")
-    heldout = _tokens(others, codec, work / "heldout.tokens") if others.pieces else None
-    stages = (("coarse", coarse, COARSE, recipe.coarse), ("c2f", c2f, FINE, recipe.c2f))
+    if Path(music).is_file():
+        (codec, coarse, c2f), tokens, heldout = _carried(Path(music), work, recipe, device, log)
+    else:
+        (codec, coarse, c2f), tokens, heldout = _gathered(
+            Path(music), work, recipe, base, held_out, device, log
+        )
+    codec = codec.cpu()
     models = []
-    for name, model, config, plan in stages:
-        if model is None:
-            torch.manual_seed(plan.seed)
-            model = VampNet(config)
-            initialize(model, codec.codebooks)
+    for name, model, config, plan in (
+        ("coarse", coarse, COARSE, recipe.coarse),
+        ("c2f", c2f, FINE, recipe.c2f),
+    ):
         log(f"training {name}")
-        models.append(train_masked(model, tokens, heldout, plan, work / name, log))
+        model = model or _new_model(config, codec, plan)
+        models.append(train_masked(model.to(device), tokens, heldout, plan, work / name, log).cpu())
     digest = hashlib.sha256((work / "train.tokens").read_bytes()).hexdigest()
     metadata = {"licence": licence, "training_tokens_sha256": digest}
     return checkpoints.save_folder(
         work / "model", codec, models[0], models[1], metadata=metadata, dtype=torch.float16
     )
+
+
+Parts = tuple[Codec, VampNet | None, VampNet | None]
+
+
+def _carried(
+    file: Path, work: Path, recipe: Recipe, device: str, log: Log
+) -> tuple[Parts, Tokens, Tokens | None]:
+    """Codec, its decoder trained, and tokens of a data pack."""
+    material = datapack.read(file)
+    work.mkdir(parents=True, exist_ok=True)
+    material.tokens.save(work / "train.tokens")
+    codec = material.codec
+    if isinstance(codec, SpectralCodec):
+        log("training the codec's decoder")
+        codec = codec.to(device)
+        windows = CodecWindows(material.clips, codec, material.clip_tokens)
+        train_decoder(codec, windows, recipe.decoder, work / "codec", log)
+    return (codec, None, None), material.tokens, material.heldout
+
+
+def _gathered(
+    music: Path,
+    work: Path,
+    recipe: Recipe,
+    base: str | Path | None,
+    held_out: tuple[str, ...],
+    device: str,
+    log: Log,
+) -> tuple[Parts, Tokens, Tokens | None]:
+    """Codec, models to go on from, and tokens of a folder of audio files or of a prepared set."""
+    codec, coarse, c2f = _start(base)
+    folder = music if (music / MANIFEST).is_file() else work / "pack"
+    if not (folder / MANIFEST).is_file():
+        pack(music, folder, codec.sample_rate if codec else 44100, held_out, log)
+    pieces, others = Pack.load(folder, "train"), Pack.load(folder, "heldout")
+    if codec is None:
+        codec = _codec(pieces, work, recipe, device, log)
+    tokens = _tokens(pieces, codec, work / "train.tokens")
+    heldout = _tokens(others, codec, work / "heldout.tokens") if others.pieces else None
+    return (codec, coarse, c2f), tokens, heldout
+
+
+def _new_model(config: VampNetConfig, codec: Codec, plan: MaskedTraining) -> VampNet:
+    torch.manual_seed(plan.seed)
+    model = VampNet(config)
+    initialize(model, codec.codebooks)
+    return model
 
 
 def _start(base: str | Path | None) -> tuple[Codec | None, VampNet | None, VampNet | None]:
@@ -174,7 +241,7 @@ def _start(base: str | Path | None) -> tuple[Codec | None, VampNet | None, VampN
     return parts.codec, parts.coarse, parts.c2f
 
 
-def _codec(pieces: Pack, work: Path, recipe: Recipe, log: Log) -> SpectralCodec:
+def _codec(pieces: Pack, work: Path, recipe: Recipe, device: str, log: Log) -> SpectralCodec:
     """Fit and train a codec, or take up the one in the work folder."""
     folder = work / "codec"
     if (folder / checkpoints.CONFIG).is_file():
@@ -185,7 +252,39 @@ def _codec(pieces: Pack, work: Path, recipe: Recipe, log: Log) -> SpectralCodec:
         checkpoints.save_folder(folder, codec)
     tokens = _tokens(pieces, codec, work / "train.tokens")
     log("training the codec's decoder")
+    codec = codec.to(device)
     return train_decoder(codec, CodecWindows(pieces, codec, tokens), recipe.decoder, folder, log)
+
+
+def pack_up(
+    music: str | Path,
+    target: str | Path,
+    *,
+    base: str | Path = "default",
+    max_mib: float = datapack.MAX_MIB,
+    log: Log | None = None,
+) -> Path:
+    """A prepared set as a data pack for :func:`train`, with the codec of ``base``.
+
+    Raises ValueError where ``music`` is no set of ``data.pack`` or ``vampnet prepare``.
+    """
+    music, log = Path(music), log or (lambda line: None)
+    if not (music / MANIFEST).is_file():
+        raise ValueError(f"'{music}' has no {MANIFEST}; make it one with: vampnet prepare")
+    codec = checkpoints.load_codec(checkpoints.resolve(base))
+    sets = {split: Pack.load(music, split) for split in ("train", "heldout")}
+    log("encoding")
+    tokens = {split: encode(found, codec) for split, found in sets.items() if found.pieces}
+    notes = music / "ATTRIBUTION.md"
+    return datapack.write(
+        sets["train"],
+        tokens,
+        codec,
+        target,
+        attribution=notes.read_text(encoding="utf-8") if notes.is_file() else "",
+        max_mib=max_mib,
+        log=log,
+    )
 
 
 def _tokens(pieces: Pack, codec: Codec, path: Path) -> Tokens:

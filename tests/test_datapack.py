@@ -1,0 +1,157 @@
+"""A training set in one file, and the timed training that takes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+import zipfile
+
+import pytest
+import torch
+from conftest import chord
+
+from vampnet import cli
+from vampnet.codec import SpectralCodec
+from vampnet.pipeline import Pipeline
+from vampnet.training import datapack, recipe
+from vampnet.training.data import FULL_SCALE, MANIFEST, Pack, store
+from vampnet.training.loop import Plan, rate_at, run
+from vampnet.training.tokens import Tokens
+
+
+@pytest.fixture(scope="module")
+def codec() -> SpectralCodec:
+    torch.manual_seed(0)
+    return SpectralCodec(vocab_size=32, dim=16, blocks=1, iterations=2).eval()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A set as `vampnet prepare` writes it: two pieces to train on, one held out."""
+    folder = tmp_path_factory.mktemp("set")
+    entries = []
+    for seed, split in enumerate(("train", "train", "heldout")):
+        store(chord(3.0 + seed, 44100, seed=seed)[0], folder / f"{seed}.npy")
+        entries.append({"name": f"piece {seed}", "file": f"{seed}.npy", "split": split})
+    (folder / MANIFEST).write_text(json.dumps({"rate_hz": 44100, "pieces": entries}))
+    (folder / "ATTRIBUTION.md").write_text("by somebody")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokens(prepared, codec) -> dict[str, Tokens]:
+    return {s: recipe.encode(Pack.load(prepared, s), codec) for s in ("train", "heldout")}
+
+
+@pytest.mark.parametrize(("bits", "n_frames"), [(1, 9), (5, 8), (10, 1001)])
+def test_codes_come_back_from_their_bits(bits: int, n_frames: int) -> None:
+    codes = torch.randint(2**bits, (3, n_frames), generator=torch.Generator().manual_seed(0))
+    data = datapack.squeeze(codes.to(torch.int16), bits)
+    assert len(data) == 3 * -(-bits * n_frames // 8)
+    assert torch.equal(datapack.unsqueeze(data, bits, 3, n_frames).long(), codes)
+    with pytest.raises(ValueError, match="bytes"):
+        datapack.unsqueeze(data + b"x", bits, 3, n_frames)
+
+
+def test_a_pack_brings_codes_codec_and_clips_in_step(prepared, codec, tokens, tmp_path) -> None:
+    pieces = Pack.load(prepared, "train")
+    file = datapack.write(pieces, tokens, codec, tmp_path / "a.pack", attribution="by somebody")
+    found = datapack.read(file)
+    assert torch.equal(found.tokens.codes, tokens["train"].codes)
+    assert torch.equal(found.tokens.starts, tokens["train"].starts)
+    assert found.heldout is not None
+    assert torch.equal(found.heldout.codes, tokens["heldout"].codes)
+    assert len(found.clips.pieces) == 2 and zipfile.ZipFile(file).read("ATTRIBUTION.md")
+    assert torch.equal(found.codec.codebooks, codec.codebooks.half().float())
+    for i, (_, sound) in enumerate(found.clips.pieces):  # the longer piece may come first
+        n_frames = int(found.clip_tokens.starts.diff()[i])
+        assert len(sound) == n_frames * codec.hop_length
+        which = int(n_frames == int(tokens["train"].starts.diff()[1]))
+        original = pieces.cut(which, 0, len(sound))
+        inner = slice(4410, 3 * 44100 - 4410)
+        decoded = torch.from_numpy(sound.astype("float32"))[inner] / FULL_SCALE
+        match = torch.nn.functional.cosine_similarity(decoded, original[inner], dim=0)
+        assert match > 0.9  # the same samples at the same time
+
+
+def test_a_pack_keeps_its_size(prepared, codec, tokens, tmp_path) -> None:
+    pieces = Pack.load(prepared, "train")
+    whole = datapack.write(pieces, tokens, codec, tmp_path / "a.pack").stat().st_size
+    limit = (whole - 2000) / 2**20 + 2**17 / 2**20
+    less = datapack.write(pieces, tokens, codec, tmp_path / "b.pack", max_mib=limit)
+    assert less.stat().st_size <= limit * 2**20 and len(datapack.read(less).clips.pieces) == 1
+    with pytest.raises(ValueError, match="hold no audio"):
+        datapack.write(pieces, tokens, codec, tmp_path / "c.pack", max_mib=0.01)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["a.pack", "b.pack"]
+    (tmp_path / "c.pack").write_text("no pack")
+    with pytest.raises(ValueError, match="c.pack is no data pack"):
+        datapack.read(tmp_path / "c.pack")
+
+
+def test_the_clock_of_a_timed_plan_goes_on_after_a_stop(tmp_path) -> None:
+    model = torch.nn.Linear(2, 1)
+
+    def loss(rng: torch.Generator) -> torch.Tensor:
+        time.sleep(0.01)
+        return model(torch.rand(4, 2, generator=rng)).square().mean()
+
+    plan = Plan(10**9, 1, 1, 0.1, 1, 0.0, save_every=1, report_every=10**9, minutes=0.2 / 60)
+    lines: list[dict] = []
+    run(model, loss, plan, tmp_path, log=lines.append)
+    assert lines[-1]["seconds"] >= 0.2 and lines[-1]["learning_rate"] < 0.02
+    steps = lines[-1]["step"]
+    run(model, loss, plan, tmp_path, log=lines.append)  # its time is over
+    assert len(lines) == 1
+    run(model, loss, dataclasses.replace(plan, minutes=0.3 / 60), tmp_path, log=lines.append)
+    assert lines[-1]["step"] > steps and 0.3 <= lines[-1]["seconds"] < 2.0
+
+
+def test_the_rate_of_a_timed_plan_falls_with_the_clock() -> None:
+    plan = Plan(10, 1, 1, 1.0, 5, 0.0, minutes=2.0)
+    assert rate_at(4, plan, 0.1) == 1.0 and rate_at(10**6, plan, 60.0) == pytest.approx(0.5)
+    assert rate_at(10**6, plan, 120.0) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_minutes_are_shared_among_the_stages() -> None:
+    made = recipe.plan(minutes=25.0, device="cuda")
+    times = [stage.minutes for stage in (made.decoder, made.coarse, made.c2f)]
+    assert 0.9 * 25 < sum(times) < 25 and made.coarse.batch > recipe.plan().coarse.batch
+    with pytest.raises(ValueError, match="minutes is 0"):
+        recipe.plan(minutes=0.0)
+
+
+def test_one_command_trains_from_a_pack(prepared, codec, tokens, tmp_path, monkeypatch) -> None:
+    """The recipe for an accelerator, in small and on the CPU: train, stop, take up, play."""
+    small = dict(n_layers=1, n_heads=2, embedding_dim=32, vocab_size=32, window_frames=64)
+    monkeypatch.setattr(recipe, "COARSE", dataclasses.replace(recipe.COARSE, **small))
+    monkeypatch.setattr(recipe, "FINE", dataclasses.replace(recipe.FINE, **small))
+    tiny = recipe.Recipe(
+        dataclasses.replace(recipe.Recipe().decoder, batch=2, frames=24),
+        dataclasses.replace(recipe.Recipe().coarse, batch=2, frames=16),
+        dataclasses.replace(recipe.Recipe().c2f, batch=2, frames=16),
+    )
+    monkeypatch.setattr(recipe, "Recipe", lambda: tiny)
+    pieces = Pack.load(prepared, "train")
+    file = datapack.write(pieces, tokens, codec, tmp_path / "a.pack")
+    line = ["train", str(file), str(tmp_path / "work"), "--minutes", "0.02", "--device", "cpu"]
+    assert cli.main([*line, "--licence", "CC-BY-SA-4.0"]) == 0
+    for stage in ("codec", "coarse", "c2f"):
+        assert (tmp_path / "work" / stage / "state.pt").is_file()
+    made = Pipeline.load(tmp_path / "work" / "model")
+    assert torch.equal(made.codec.codebooks, codec.codebooks.half().float())
+    began = time.monotonic()
+    assert cli.main(line) == 0  # all done: only written
+    assert time.monotonic() - began < 20
+
+
+def test_the_command_packs_a_prepared_set(prepared, codec, tmp_path, capsys) -> None:
+    from vampnet import checkpoints
+
+    checkpoints.save_folder(tmp_path / "model", codec)
+    line = ["pack", str(prepared), str(tmp_path / "a.pack"), "--model", str(tmp_path / "model")]
+    assert cli.main(line) == 0
+    assert "vampnet train" in capsys.readouterr().out
+    assert datapack.read(tmp_path / "a.pack").tokens.n_frames > 0
+    assert cli.main(["pack", str(tmp_path), str(tmp_path / "b.pack")]) == 1
+    assert "vampnet prepare" in capsys.readouterr().err
