@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from vampnet import precision
 from vampnet.model import VampNet, VampNetConfig
 from vampnet.precision import Int8Linear, choose_precision, prepare
 from vampnet.sampling import Sampling, generate
@@ -39,9 +40,9 @@ def small(conditioning: int = 0, tied: float = 8.0) -> VampNet:
     return model
 
 
-def fast(model: VampNet, precision: str = "float32") -> VampNet:
+def fast(model: VampNet, wanted: str = "float32") -> VampNet:
     made = copy.deepcopy(model)
-    prepare(made, precision)
+    prepare(made, wanted)
     return made
 
 
@@ -104,9 +105,14 @@ def test_an_int8_layer_is_near_and_rows_are_independent() -> None:
     assert torch.isfinite(quick(torch.zeros(1, 4, 64))).all()
 
 
-def test_auto_takes_int8_for_large_models_only() -> None:
+def test_auto_takes_int8_where_the_processor_is_made_for_it(monkeypatch) -> None:
     assert choose_precision(small(), "auto", "cpu") == "float32"
     assert choose_precision(small(), "int8", "cpu") == "int8"
+    large = VampNet(VampNetConfig(n_layers=1, embedding_dim=320, n_heads=5))
+    for made_for_it, wanted in ((True, "int8"), (False, "float32")):
+        monkeypatch.setattr(precision, "_has_int8_products", lambda it=made_for_it: it)
+        assert choose_precision(large, "auto", "cpu") == wanted
+        assert choose_precision(large, "auto", "meta") == "float32"
     assert any(isinstance(m, Int8Linear) for m in fast(small(), "int8").modules())
     with pytest.raises(ValueError, match="precision is 'int4'"):
         choose_precision(small(), "int4", "cpu")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 PRECISIONS = ("auto", "float32", "int8")
-LARGE_MODEL = 100_000_000  # parameters from which "auto" takes int8 on a processor made for it
+INT8_FROM = 1_000_000  # parameters from which "auto" takes int8: below, nothing is gained
 STEPS = 127  # of a symmetric int8 scale
 MIN_ROWS = 17  # fewer rows than this are not taken by the int8 product on every device
 TINY = 1e-12
@@ -48,8 +48,8 @@ class Int8Linear(nn.Module):
 def choose_precision(model: nn.Module, wanted: str, device: str | torch.device) -> str:
     """What "auto" means for this model and device: int8 or float32.
 
-    Only a CPU with int8 dot products (VNNI) gains; a small model is fast enough without. Raises
-    ValueError for a name that is not in PRECISIONS.
+    Only a CPU with int8 dot products (VNNI) gains. docs/benchmarks.md tells what int8 does to the
+    embedded model's answers (next to nothing). Raises ValueError for a name not in PRECISIONS.
     """
     if wanted not in PRECISIONS:
         raise ValueError(f"precision is {wanted!r}; allowed is one of {', '.join(PRECISIONS)}")
@@ -57,7 +57,7 @@ def choose_precision(model: nn.Module, wanted: str, device: str | torch.device) 
         return wanted
     made_for_it = torch.device(device).type == "cpu" and _has_int8_products()
     size = sum(p.numel() for p in model.parameters())
-    return "int8" if made_for_it and size >= LARGE_MODEL else "float32"
+    return "int8" if made_for_it and size >= INT8_FROM else "float32"
 
 
 def prepare(model: nn.Module, precision: str) -> None:
