@@ -43,7 +43,7 @@ Copyright: 2016 The Author
 License: MIT
 
 Files: etc/samples/bd_one.flac etc/samples/loop_one.flac
-Copyright: 2013 Somebody
+Copyright: 2013 Somebody <some.body@example.org>
 License: CC0
 """
 ALBUM = """Soundtrack - Copyright (C) 2021-2022 A. Musician

@@ -33,6 +33,7 @@ LICENCES = {
     "bsd-3-clause": "BSD-3-Clause",
     "public-domain": "public domain",
 }
+ADDRESS = re.compile(r"<?\S+@[\w.-]+>?")  # of a holder; the name is what credit needs
 ALLOWED = frozenset(LICENCES.values())
 
 
@@ -177,5 +178,6 @@ def licence_of(copyright_text: str, path: str) -> Words | None:
     if found is None:
         return None
     licence, text, holders, where = found
-    names = tuple(dict.fromkeys(h.strip() for h in holders.split("\n") if h.strip()))
+    named = (" ".join(ADDRESS.sub("", line).split()) for line in holders.split("\n"))
+    names = tuple(dict.fromkeys(filter(None, named)))
     return Words(_named(licence, text or texts.get(licence, "")), names, where)

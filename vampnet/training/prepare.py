@@ -31,7 +31,10 @@ COLUMNS = (
 )  # fmt: skip
 TAKES_AT_ONCE = 12  # rendered in one call
 LONGEST_LUMP_S = 58.0
-COMPOSER = "made up by this program (vampnet/training/composing.py)"
+COMPOSER = (
+    "made up by vampnet/training/composing.py, played by the soundfont MuseScore_General of "
+    "S. Christian Collins, Michael Cowgill and Frank Wen"
+)
 
 Log = Callable[[str], None]
 
