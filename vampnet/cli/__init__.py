@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vampnet import __version__
-from vampnet.cli import evaluate, models, prepare, serve, train, vamp
+from vampnet.cli import bench, evaluate, models, prepare, serve, train, vamp
 
 OK, MISTAKE, STOPPED = 0, 1, 130  # argparse itself ends with 2
-GROUPS = (vamp, models, prepare, train, evaluate, serve)  # in the order of the help
+GROUPS = (vamp, models, prepare, train, evaluate, bench, serve)  # in the order of the help
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,68 @@
+"""The benchmark: what it counts, that it leaves a pipeline as it was, and what the command says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vampnet import bench, checkpoints, cli
+from vampnet.codec import DAC
+from vampnet.model import VampNet, VampNetConfig
+from vampnet.pipeline import Pipeline
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+
+from reference import reference_logits  # noqa: E402
+
+SIZES = {"n_layers": 2, "n_heads": 2, "embedding_dim": 32, "vocab_size": 16, "latent_dim": 4}
+
+
+def tiny() -> Pipeline:
+    torch.manual_seed(0)
+    rates = {"encoder_rates": [2, 4], "decoder_rates": [4, 2], "encoder_dim": 2, "decoder_dim": 8}
+    codec = DAC(**rates, n_codebooks=6, codebook_size=16, codebook_dim=4, sample_rate=8000).eval()
+    models = [VampNet(VampNetConfig(n, k, **SIZES)).eval() for n, k in ((4, 0), (6, 4))]
+    for model in models:
+        model.codebooks.copy_(codec.codebooks[: model.config.n_codebooks].detach())
+    return Pipeline(codec, *models, name="tiny")
+
+
+@torch.no_grad()
+def test_operations_are_those_that_torch_counts() -> None:
+    model = tiny().coarse
+    with FlopCounterMode(display=False) as counted:
+        reference_logits(model, torch.zeros(3, 4, 40, dtype=torch.int64))
+    classifier = 2 * 3 * 40 * model.classifier.weight.numel()
+    assert bench.operations(model.config, (3, 40)) + classifier == counted.get_total_flops()
+
+
+def test_stages_fill_the_whole_and_the_pipeline_stays_as_it_was() -> None:
+    pipeline = tiny()
+    request = bench.Request(seconds=0.5, channels=2, takes=2, repeats=2)
+    timing = bench.measure(pipeline, request)
+    assert set(timing.seconds) == set(bench.STAGES)
+    for run in range(2):
+        parts = sum(timing.seconds[s][run] for s in bench.STAGES if s != "whole")
+        assert abs(parts - timing.seconds["whole"][run]) < 1e-6
+    assert timing.passes["coarse"] >= request.preset.sampling.steps
+    assert all(value > 0 for value in timing.operations.values())
+    assert "encode" not in vars(pipeline.codec) and "hidden" not in vars(pipeline.coarse)
+
+
+def test_the_command_prints_and_writes_its_figures(tmp_path, monkeypatch, capsys) -> None:
+    pipeline = tiny()
+    checkpoints.save_folder(tmp_path / "tiny", pipeline.codec, pipeline.coarse, pipeline.c2f)
+    monkeypatch.setattr(bench, "GEMM_SIZE", 64)
+    monkeypatch.setattr(bench, "COPY_BYTES", 2**12)
+    line = ["bench", "--model", str(tmp_path / "tiny"), "--seconds", "0.3", "--steps", "2"]
+    file = tmp_path / "figures.md"
+    assert cli.main([*line, "--repeats", "1", "--write", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert file.read_text(encoding="utf-8") == said
+    for word in ("| coarse |", "| whole |", "Real-time factor", "GFLOP/s", "peak memory"):
+        assert word in said
+    assert cli.main([*line, "--repeats", "0"]) == 1
+    assert "repeats is 0" in capsys.readouterr().err

@@ -1,0 +1,345 @@
+"""How long each stage of a request takes, beside what the machine could do at most.
+
+One request is what a DAW's is: a file is read, brought to the model, varied and written back. The
+limit is the floating-point work of the transformer's passes over the machine's measured rate of
+matrix products. Stands above the endpoint in the layers, because it times the endpoint's region.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vampnet.audio import Audio, AudioFormat, write
+from vampnet.codec.lac import LAC
+from vampnet.model import VampNet, VampNetConfig
+from vampnet.pipeline import Pipeline
+from vampnet.precision import Int8Linear, choose_precision, prepare
+from vampnet.presets import Preset, presets
+
+FULL_SIZE = "full-size"
+ENCODER_RATES, DECODER_RATES = (2, 6, 8, 8), (6, 4, 4, 2, 2, 2)  # the original codec's
+FINE = VampNetConfig(n_codebooks=14, n_conditioning_codebooks=4, n_layers=16)
+STAGES = ("read", "encode", "mask", "coarse", "fine", "decode", "write", "whole")
+RATE_HZ = 44_100  # of the region
+TONES_HZ = (110.0, 220.0, 330.5, 441.0)
+GEMM_SIZE = 2048  # rows and columns of the matrices that give the machine's rate
+COPY_BYTES = 2**28
+TRIES = 5  # of which the fastest counts as the machine's rate
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine reached: float32 and int8 products (operations a second), bytes a second."""
+
+    float32: float
+    int8: float
+    bandwidth: float
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is timed: a region of noise and tones, varied ``repeats`` times after a first one."""
+
+    seconds: float = 10.0
+    channels: int = 1
+    takes: int = 1
+    preset: Preset = field(default_factory=lambda: presets()["loop-variation"])
+    repeats: int = 5
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each stage (wall clock), all threads' seconds of the whole, and the work done."""
+
+    seconds: dict[str, list[float]]
+    processor_s: list[float]
+    operations: dict[str, int]
+    passes: dict[str, int]
+
+
+def full_size(device: str = "cpu", precision: str = "auto") -> Pipeline:
+    """The published sizes with random weights (fixed seed): as fast as the real ones."""
+    models = []
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        codec = LAC(encoder_rates=ENCODER_RATES, decoder_rates=DECODER_RATES, n_codebooks=14)
+        for config in (VampNetConfig(), FINE):
+            model = VampNet(config).eval()
+            model.codebooks.copy_(codec.codebooks[: config.n_codebooks])
+            prepare(model, choose_precision(model, precision, device))
+            models.append(model.to(device))
+    return Pipeline(codec.eval().to(device), *models, name=FULL_SIZE)
+
+
+def precision_of(model: VampNet) -> str:
+    """What the model's linear layers compute in: "int8" or "float32"."""
+    return "int8" if any(isinstance(m, Int8Linear) for m in model.modules()) else "float32"
+
+
+def operations(config: VampNetConfig, shape: tuple[int, int]) -> int:
+    """Multiplications and additions of one pass over (items, frames), without the classifier."""
+    items, frames = shape
+    width = config.embedding_dim
+    linear = 20 * width**2  # 4 projections and a feed-forward of 6 widths, 2 operations a weight
+    attention = 4 * frames * width
+    embedding = 2 * config.n_codebooks * config.latent_dim * width * config.embedding_kernel
+    return items * frames * (config.n_layers * (linear + attention) + embedding)
+
+
+def machine_limits(device: str = "cpu") -> Limits:
+    """Measure the machine: the fastest of some products and copies."""
+    a = torch.randn(GEMM_SIZE, GEMM_SIZE, device=device)
+    whole = torch.randint(-127, 127, (GEMM_SIZE, GEMM_SIZE), device=device).to(torch.int8)
+    work = 2 * GEMM_SIZE**3
+    source = torch.ones(COPY_BYTES // 4, device=device)
+    target = torch.empty_like(source)
+
+    def fastest(call: Callable[[], object]) -> float:
+        return min(_seconds(call, device) for _ in range(TRIES + 1))
+
+    return Limits(
+        work / fastest(lambda: a @ a),
+        work / fastest(lambda: torch._int_mm(whole, whole.t())),  # pyright: ignore
+        2 * COPY_BYTES / fastest(lambda: target.copy_(source)),
+    )
+
+
+def report(model: str, request: Request, device: str = "cpu", precision: str = "auto") -> str:
+    """Markdown: the machine, what was timed, a table of the stages, the distance from the limit.
+
+    model: "default", a folder, or "full-size". Raises ValueError for what cannot be loaded.
+    """
+    start = time.perf_counter()
+    if model == FULL_SIZE:
+        pipeline = full_size(device, precision)
+    else:
+        pipeline = Pipeline.load(model, device, precision)
+    load_s = time.perf_counter() - start
+    timing = measure(pipeline, request)
+    peak = peak_bytes()  # before the machine's own measurement takes memory
+    preset = request.preset
+    head = [
+        f"{machine(device)}; {date.today().isoformat()}; torch {torch.__version__}.",
+        f"Model {pipeline.name} ({precision_of(pipeline.coarse)}), {request.seconds:g} s, "
+        f"{request.channels} channels, {request.takes} takes, preset {preset.name}, "
+        f"{preset.sampling.steps} + {preset.sampling.fine_steps} steps, "
+        f"{request.repeats} requests after a first one.",
+    ]
+    limit = distance(pipeline, timing, machine_limits(device))
+    return "\n\n".join([*head, table(timing, request.seconds, load_s, peak), limit])
+
+
+def machine(device: str = "cpu") -> str:
+    """The processor's name, its cores and threads; the accelerator's name where one is used."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        pass  # not Linux, or a processor without a name
+    found = f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    if torch.device(device).type == "cuda":
+        found += f", {torch.cuda.get_device_name(device)}"
+    return found
+
+
+def sound(seconds: float, channels: int) -> Audio:
+    """Chords of decaying tones with some noise, the same each time: 16 bits at 44.1 kHz."""
+    t = torch.arange(max(1, round(seconds * RATE_HZ))) / RATE_HZ
+    rng = torch.Generator().manual_seed(0)
+    tones = [
+        torch.sin(2 * torch.pi * hz * t) * torch.exp(-6 * (t * hz / 110 % 1)) for hz in TONES_HZ
+    ]
+    noise = 0.02 * torch.randn((channels, len(t)), generator=rng)
+    return Audio(0.1 * torch.stack(tones).sum(0) + noise, RATE_HZ, AudioFormat("WAV", "PCM_16"))
+
+
+def measure(pipeline: Pipeline, request: Request) -> Timing:
+    """Time the request's repeats after one that warms up; each stage as it ran within the whole.
+
+    "mask" is what lies between encoding and the first pass (beats, onsets, the mask), "read" and
+    "write" are the region's.
+    """
+    with tempfile.TemporaryDirectory(prefix="vampnet-bench-") as folder:
+        source = Path(folder, "in.wav")
+        write(source, sound(request.seconds, request.channels))
+        return _measure(pipeline, source, Path(folder, "out.wav"), request)
+
+
+def _measure(pipeline: Pipeline, source: Path, target: Path, request: Request) -> Timing:
+    seconds: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    processor_s: list[float] = []
+    work, passes = {"coarse": 0, "fine": 0}, {"coarse": 0, "fine": 0}
+    for run in range(request.repeats + 1):
+        marks: list[tuple[str, float]] = []
+        work, passes = dict.fromkeys(work, 0), dict.fromkeys(passes, 0)
+        before = time.process_time()
+        with _watched(pipeline, marks, work, passes):
+            _request(pipeline, source, target, request, marks)
+        if not run:
+            continue
+        processor_s.append(time.process_time() - before)
+        for stage, value in _between(marks).items():
+            seconds[stage].append(value)
+    return Timing(seconds, processor_s, work, passes)
+
+
+def _request(
+    pipeline: Pipeline,
+    source: Path,
+    target: Path,
+    request: Request,
+    marks: list[tuple[str, float]],
+) -> None:
+    from harp_app.region import Region
+
+    marks.append(("read", time.perf_counter()))
+    region = Region.read(source)
+    rate_hz = pipeline.codec.sample_rate
+    heard = region.to_model(rate_hz)
+    preset = request.preset
+    vamp = pipeline.vamp(heard, preset.prompt, preset.sampling, 1, takes=request.takes)
+    marks.append(("write", time.perf_counter()))
+    for audio in vamp.audio:
+        region.like(audio, rate_hz).write(target)
+    marks.append(("end", time.perf_counter()))
+
+
+def _between(marks: list[tuple[str, float]]) -> dict[str, float]:
+    """Seconds from the first mark of each stage to the first of the next one, and in all."""
+    first: dict[str, float] = {}
+    for stage, at in marks:
+        first.setdefault(stage, at)
+    names = list(first)
+    found = {
+        name: first[after] - first[name] for name, after in zip(names, names[1:], strict=False)
+    }
+    return {**dict.fromkeys(STAGES, 0.0), **found, "whole": first["end"] - first["read"]}
+
+
+@contextmanager
+def _watched(
+    pipeline: Pipeline,
+    marks: list[tuple[str, float]],
+    work: dict[str, int],
+    passes: dict[str, int],
+) -> Iterator[None]:
+    """Mark when stages begin, and count passes, for the time of one request."""
+    codec, device = pipeline.codec, pipeline.codec.codebooks.device
+
+    def begin(stage: str) -> None:
+        _wait(device)
+        marks.append((stage, time.perf_counter()))
+
+    def coded(call: Callable[..., Tensor], stage: str, after: str) -> Callable[..., Tensor]:
+        def called(*given: Any) -> Tensor:
+            begin(stage)
+            made = call(*given)
+            if after:
+                begin(after)
+            return made
+
+        return called
+
+    def passed(model: VampNet, stage: str) -> Callable[[Tensor], Tensor]:
+        call = model.hidden
+
+        def called(codes: Tensor) -> Tensor:
+            if not passes[stage]:
+                begin(stage)
+            passes[stage] += 1
+            work[stage] += operations(model.config, (codes.shape[0], codes.shape[-1]))
+            return call(codes)
+
+        return called
+
+    places: list[tuple[Any, str, Callable[..., Tensor]]] = [
+        (codec, "encode", coded(codec.encode, "encode", "mask")),
+        (codec, "decode", coded(codec.decode, "decode", "")),
+        (pipeline.coarse, "hidden", passed(pipeline.coarse, "coarse")),
+    ]
+    if pipeline.c2f is not None:
+        places.append((pipeline.c2f, "hidden", passed(pipeline.c2f, "fine")))
+    for owner, name, call in places:
+        setattr(owner, name, call)  # on the instance, over the method of its class
+    try:
+        yield
+    finally:
+        for owner, name, _ in places:
+            delattr(owner, name)
+
+
+def table(timing: Timing, duration_s: float, load_s: float, peak: int) -> str:
+    """A Markdown table: median, fastest and slowest second of each stage."""
+    lines = ["| stage | median s | fastest | slowest |", "| --- | --- | --- | --- |"]
+    lines.append(f"| load (once) | {load_s:.2f} | | |")
+    for stage, values in timing.seconds.items():
+        found = statistics.median(values)
+        lines.append(f"| {stage} | {found:.3f} | {min(values):.3f} | {max(values):.3f} |")
+    whole_s = statistics.median(timing.seconds["whole"])
+    busy_s = statistics.median(timing.processor_s)
+    lines += [
+        "",
+        f"Real-time factor {whole_s / duration_s:.2f} (below 1 is faster than the music); "
+        f"all threads together computed {busy_s:.2f} s; peak memory {peak / 2**20:.0f} MiB.",
+    ]
+    return "\n".join(lines)
+
+
+def distance(pipeline: Pipeline, timing: Timing, limits: Limits) -> str:
+    """Lines that say how far each model's stage is from the machine's rate of products."""
+    found = [
+        f"Machine: {limits.float32 / 1e9:.0f} GFLOP/s float32 and {limits.int8 / 1e9:.0f} Gop/s "
+        f"int8 in matrix products of {GEMM_SIZE}, {limits.bandwidth / 1e9:.1f} GB/s copying.",
+    ]
+    for stage, model in (("coarse", pipeline.coarse), ("fine", pipeline.c2f)):
+        if model is None or not timing.passes[stage]:
+            continue
+        precision = precision_of(model)
+        least_s = timing.operations[stage] / getattr(limits, precision)
+        share = least_s / statistics.median(timing.seconds[stage])
+        one = timing.operations[stage] / timing.passes[stage] / 1e9
+        found.append(
+            f"{stage.capitalize()}: {timing.passes[stage]} passes of {one:.1f} GFLOP in "
+            f"{precision}; products alone need {least_s:.2f} s, {100 * share:.0f} % of the time."
+        )
+    return "\n\n".join(found)
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held; 0 where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _seconds(call: Callable[[], object], device: str) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    call()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: str | torch.device) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)

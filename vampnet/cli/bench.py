@@ -1,0 +1,67 @@
+"""``vampnet bench``: how long each stage of a request takes on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vampnet.presets import Preset
+
+MAX_SECONDS, MAX_CHANNELS, MAX_TAKES, MAX_REPEATS = 3600.0, 64, 32, 1000
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command ``bench``; ``command(name, run, text)`` makes its parser."""
+    parser = command("bench", _bench, "time each stage of a request on this machine")
+    add = parser.add_argument
+    model = "default, a folder, or full-size: the published sizes with random weights"
+    add("--model", default="default", metavar="MODEL", help=model)
+    precision = "of the linear layers: auto, float32, int8 (auto)"
+    add("--precision", default="auto", metavar="NAME", help=precision)
+    add("--seconds", type=float, default=10.0, metavar="SECONDS", help="length of the region (10)")
+    add("--channels", type=int, default=1, metavar="N", help="channels of the region (1)")
+    add("--takes", type=int, default=1, metavar="N", help="variations at once (1)")
+    add("--preset", default="loop-variation", metavar="NAME", help="(loop-variation)")
+    add("--steps", type=int, metavar="N", help="passes of the coarse model, over the preset's")
+    add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (cpu)")
+    add("--repeats", type=int, default=5, metavar="N", help="requests to time, after a first (5)")
+    add("--write", metavar="FILE.md", help="also write the figures there")
+
+
+def _bench(args: argparse.Namespace) -> None:
+    for name, most in (("seconds", MAX_SECONDS), ("channels", MAX_CHANNELS)):
+        _check(name, getattr(args, name), most)
+    for name, most in (("takes", MAX_TAKES), ("repeats", MAX_REPEATS)):
+        _check(name, getattr(args, name), most)
+    preset = _preset(args.preset, args.steps)
+    from vampnet.bench import Request, report
+
+    request = Request(args.seconds, args.channels, args.takes, preset, args.repeats)
+    text = report(args.model, request, args.device, args.precision)
+    print(text)
+    if args.write:
+        from vampnet.cli.outputs import appearing
+
+        with appearing([Path(args.write)]) as places:
+            places[0].write_text(text + "\n", encoding="utf-8")
+
+
+def _check(name: str, value: float, most: float) -> None:
+    if not 0 < value <= most:
+        raise ValueError(f"{name} is {value:g}; allowed is above 0, to {most:g}")
+
+
+def _preset(name: str, steps: int | None) -> Preset:
+    from vampnet.presets import presets
+
+    known = presets()
+    if name not in known:
+        raise ValueError(f"no preset '{name}'; there are {', '.join(known)}")
+    preset = known[name]
+    if steps is None:
+        return preset
+    return dataclasses.replace(preset, sampling=dataclasses.replace(preset.sampling, steps=steps))
