@@ -10,6 +10,7 @@ music of this kind.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -36,14 +37,32 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     return max(0.0, float(shift + cov_a.trace() + cov_b.trace() - 2 * cross))
 
 
-def principal_axes(points: Tensor, n_axes: int = AXES) -> Tensor:
-    """The directions (D, n) in which points float (m, D) vary most, n <= n_axes.
+@dataclass(frozen=True)
+class Axes:
+    """Where the real music varies: its mean, float (D,), and its main directions, float (D, n).
 
-    At most one for every 8 points: a covariance of more would be guesswork.
+    A set of few clips tells little of a covariance in many dimensions, so distances are taken in
+    these directions, and in one more: how far a point lies off all of them. Without it, a sound
+    unlike any music could not be told from music.
     """
-    n = max(1, min(n_axes, len(points) // 8, points.shape[1]))
-    centred = points.double() - points.double().mean(0)
-    return torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -n:].flip(1)
+
+    centre: Tensor
+    directions: Tensor
+
+    @classmethod
+    def of(cls, points: Tensor, n_axes: int = AXES) -> Axes:
+        """The axes of real points float (m, D): at most one for every 8 of them."""
+        n = max(1, min(n_axes, len(points) // 8, points.shape[1]))
+        centre = points.double().mean(0)
+        centred = points.double() - centre
+        return cls(centre, torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -n:].flip(1))
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Points float (m, D) in the axes and off them: float (m, n + 1)."""
+        centred = points.double() - self.centre
+        along = centred @ self.directions
+        off = (centred - along @ self.directions.T).norm(dim=1, keepdim=True)
+        return torch.cat([along, off], 1)
 
 
 def frechet_at_infinity(

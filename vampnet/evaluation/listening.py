@@ -15,7 +15,8 @@ from vampnet import audio, picture
 from vampnet.evaluation.experiments import Setting
 from vampnet.evaluation.runs import Bench, Job, Result
 
-PICTURED = 1  # clips whose examples come with a picture of the mask: pictures weigh most
+# Pictures weigh most: only one clip gets them, and of these settings.
+PICTURED_CLIPS, PICTURED = 1, ("compression 1", "periodic 16", "inpaint 2 s", "beat-driven 75 ms")
 PLAYED = ("codec", "random tokens 100%", "compression", "periodic", "inpaint", "beat")
 
 
@@ -44,7 +45,8 @@ def examples(bench: Bench, results: Mapping[Job, Result]) -> list[Example]:
             codes = results[job].codes
             assert codes is not None
             sound = bench.pipeline.codec.decode(codes[None], len(clip.sound))[0, 0]
-            png = _png(bench, job, sound) if number < PICTURED else ""
+            drawn = number < PICTURED_CLIPS and job.setting.name in PICTURED
+            png = _png(bench, job, sound) if drawn else ""
             found.append(Example(clip.title, job.setting.name, _ogg(sound, clip.rate_hz), png))
     return found
 

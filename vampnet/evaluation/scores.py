@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from vampnet.evaluation.frechet import (
+    Axes,
     bandwidth,
     frechet_at_infinity,
     frechet_distance,
     kernel_distance,
-    principal_axes,
 )
 from vampnet.evaluation.intervals import Estimate, jackknife
 from vampnet.evaluation.runs import Job, Result
@@ -39,7 +39,7 @@ class Scores:
             takes.setdefault(job.clip.number, []).append(result)
         self.embeddings = tuple(next(iter(self.real.values()), {}))
         every = {name: self._all_real(name) for name in self.embeddings}
-        self._axes = {name: principal_axes(points) for name, points in every.items()}
+        self._axes = {name: Axes.of(points) for name, points in every.items()}
         self._width = {name: bandwidth(points) for name, points in every.items()}
 
     def _all_real(self, embedding: str) -> Tensor:
@@ -96,7 +96,7 @@ class Scores:
 
     def _frechet(self, embedding: str, made: list, real: list) -> float:
         axes = self._axes[embedding]
-        points = (torch.cat([p for _, p in some]).double() @ axes for some in (made, real))
+        points = (axes(torch.cat([p for _, p in some])) for some in (made, real))
         return frechet_distance(*points)
 
     def _kernel(self, embedding: str, made: list, real: list) -> float:
@@ -106,10 +106,10 @@ class Scores:
 
     def _at_infinity(self, setting: str, embedding: str) -> float:
         axes, takes = self._axes[embedding], self.made[setting]
-        heard = [(c, r.points[embedding].double() @ axes) for c in sorted(takes) for r in takes[c]]
+        heard = [(c, axes(r.points[embedding])) for c in sorted(takes) for r in takes[c]]
         # A subset is held against the clips it does not hold, and against all numbers in order.
         order = sorted(self.real)
-        real = [self.real[c][embedding].double() @ axes for c in order]
+        real = [axes(self.real[c][embedding]) for c in order]
         clips = [order.index(c) for c, _ in heard]
         return frechet_at_infinity([p for _, p in heard], clips, real)
 

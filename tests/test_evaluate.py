@@ -1,0 +1,318 @@
+"""The whole evaluation, small: clips, settings, results that are kept, figures and the report."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+
+import pytest
+import soundfile
+import torch
+from conftest import chord, noise, tone
+
+from vampnet import checkpoints, cli
+from vampnet.beats import beat_grid
+from vampnet.evaluation import experiments as table
+from vampnet.evaluation import runs
+from vampnet.evaluation.baselines import random_tokens
+from vampnet.evaluation.clips import cut, places
+from vampnet.evaluation.intervals import Estimate
+from vampnet.evaluation.musical import compare, hear, level_changes, tempo_drift_percent
+from vampnet.evaluation.relations import relations
+from vampnet.evaluation.runs import Bench, Job, Result, jobs_of, run_all
+from vampnet.evaluation.scores import Scores
+from vampnet.evaluation.seams import click_db, outside_error, turns
+from vampnet.evaluation.whole import Plan, evaluate
+from vampnet.prompts import Prompt
+from vampnet.sampling import Sampling
+
+RATE = 44100
+SAMPLING = Sampling(steps=2, fine_steps=1)
+
+
+# Measures ----------------------------------------------------------------------------------------
+
+
+def test_a_click_is_found_where_it_is_and_nowhere_else():
+    sound = 0.1 * tone(2.0)[0] + 0.001 * noise(2.0)[0]
+    quiet = click_db(sound, [22050, 44100], RATE)
+    torn = sound.clone()
+    torn[44100:] += 0.2
+    assert abs(quiet) < 6 and click_db(torn, [44100], RATE) > 30
+    assert abs(click_db(torn, [22050], RATE) - click_db(sound, [22050], RATE)) < 1e-6
+    assert math.isnan(click_db(sound, [3], RATE))
+
+
+def test_change_outside_the_ranges_is_found():
+    before = noise(0.1, channels=2)
+    after = before.clone()
+    after[:, 1000:2000] = 0
+    assert outside_error(before, after, [(1000, 2000)]) == 0
+    after[1, 999] += 0.25
+    assert outside_error(before, after, [(1000, 2000)]) == pytest.approx(0.25)
+
+
+def test_edges_are_those_of_long_parts():
+    mask = torch.ones(2, 200, dtype=torch.bool)
+    mask[:, :50] = False  # a prefix
+    mask[:, 100:200:7] = False  # single frames
+    mask[0, 60] = False  # one codebook of a frame
+    assert turns(mask, 5) == [50] or turns(mask, 5)[0] == 50
+    assert turns(torch.ones(2, 50, dtype=torch.bool), 5) == []
+
+
+def test_tempo_drift_forgives_octaves():
+    assert tempo_drift_percent(120, 120) == 0
+    assert tempo_drift_percent(120, 60) == pytest.approx(0)
+    assert tempo_drift_percent(120, 126) == pytest.approx(5)
+    assert tempo_drift_percent(126, 120) == pytest.approx(5)
+    assert math.isnan(tempo_drift_percent(120, None))
+
+
+def test_level_changes_by_hand():
+    sound = 0.5 * tone(2.0)[0]
+    loudness_lu, peak_db = level_changes(sound, sound / 2, RATE)
+    assert (loudness_lu, peak_db) == (pytest.approx(6.02, abs=0.01), pytest.approx(6.02, abs=0.01))
+    assert all(map(math.isnan, level_changes(sound, torch.zeros(RATE), RATE)))
+
+
+def test_a_sound_compared_with_itself_is_perfect_and_with_noise_is_not():
+    heard = hear(chord(4.0)[0], RATE, beats=True)
+    same = compare(heard, heard)
+    assert same["mel"] == same["loudness_lu"] == same["peak_db"] == 0
+    for name in ("chroma", "onsets", "onset_f", "beat_f"):
+        assert same[name] == pytest.approx(1.0), name
+    other = compare(heard, hear(noise(4.0)[0], RATE, beats=True))
+    assert other["mel"] > 0.5 and other["chroma"] < 0.5 and other["onset_f"] < 1
+
+
+# Settings ----------------------------------------------------------------------------------------
+
+
+def test_bitrates_are_counted_from_the_mask():
+    frames = 1600
+    for period, kept, expected in ((16, 4, 57.42 / 16 * 40), (1, 1, 574.2), (4, 2, 57.42 / 4 * 20)):
+        mask = Prompt(period=period, codebooks_kept=kept).mask(frames, 14, 44100 / 768)[0]
+        assert table.bits_per_second(mask, 44100 / 768, 1024) == pytest.approx(expected, rel=1e-3)
+    assert table.bits_per_second(torch.ones(14, 10, dtype=torch.bool), 57.4, 1024) == 0
+
+
+def test_the_papers_settings_are_there():
+    every = table.experiments(4, 14, SAMPLING)
+    assert list(every) == ["anchors", "prompts", "baselines", "steps", "bitrates"]
+    assert [s.sampling.steps for s in every["steps"].settings] == [1, 4, 8, 12, 24, 36, 64, 72]
+    assert {s.prompt.period for s in every["steps"].settings} == {16}
+    names = [s.name for e in every.values() for s in e.settings]
+    assert len(set(names)) == len(names)
+    for prompt in table.prompts(4):
+        assert f"{prompt}: hold" in names and f"{prompt}: random" in names
+    assert [e.name for e in table.chosen(every, ["steps"])] == ["anchors", "steps"]
+    assert len(table.chosen(every, [])) == 5
+    with pytest.raises(ValueError, match="no experiment 'stpes'; there are anchors"):
+        table.chosen(every, ["stpes"])
+    for experiment in every.values():
+        few = table.quick(experiment)
+        assert 0 < len(few.settings) <= len(experiment.settings) and few.name == experiment.name
+
+
+def test_random_tokens_at_a_ratio_replace_that_share():
+    codes = torch.zeros(1, 14, 1000, dtype=torch.long)
+    for ratio in (0.1, 0.5, 1.0):
+        mask = table.ratio_mask(codes, ratio, torch.Generator().manual_seed(1))
+        made = random_tokens(codes, mask, 1024, torch.Generator().manual_seed(2))
+        assert float((made != 0).float().mean()) == pytest.approx(ratio, abs=0.02)
+
+
+# Clips -------------------------------------------------------------------------------------------
+
+
+def test_clips_never_overlap_and_every_file_comes_first():
+    found = places([25.0, 4.0, 61.0], 6, 10.0)
+    assert [file for file, _ in found] == [0, 2, 0, 2, 2, 2]
+    for file, duration in ((0, 25.0), (2, 61.0)):
+        starts = sorted(start for f, start in found if f == file)
+        assert starts[0] >= 0 and starts[-1] + 10 <= duration
+        assert all(b - a >= 10 for a, b in zip(starts[:-1], starts[1:], strict=True))
+    assert places([25.0], 100, 10.0) == places([25.0], 2, 10.0)
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    """A folder of three short pieces, and a file that is no audio."""
+    folder = tmp_path_factory.mktemp("music")
+    for seed in range(3):
+        soundfile.write(folder / f"piece {seed}.wav", chord(7.0, seed=seed)[0].numpy(), RATE)
+    (folder / "readme.txt").write_text("no audio")
+    return folder
+
+
+def test_clips_are_cut_from_what_is_audio(music, tmp_path):
+    found = cut(music, 22050, 10, 3.0)
+    assert len(found) == 6 and [clip.number for clip in found] == list(range(6))
+    assert all(len(clip.sound) == 3 * 22050 for clip in found)
+    assert len({clip.content for clip in found}) == 6
+    soundfile.write(tmp_path / "silence.wav", torch.zeros(RATE * 40).numpy(), RATE)
+    with pytest.raises(ValueError, match="gives 0 clips of 3 s; at least 4"):
+        cut(tmp_path, 22050, 10, 3.0)
+
+
+# Runs --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small(music):
+    """Clips, and experiments of two settings besides the anchors, for the tiny model."""
+    every = table.experiments(4, 14, SAMPLING)
+    anchors, prompts = every["anchors"], every["prompts"]
+    few = [
+        replace(anchors, settings=(anchors.settings[0], anchors.settings[-1]), share=1.0),
+        replace(prompts, settings=(prompts.settings[2],), share=0.5),
+    ]
+    return cut(music, RATE, 4, 3.0), few
+
+
+def test_a_stopped_run_goes_on(tiny_pipeline, small, tmp_path, monkeypatch):
+    clips, few = small
+    bench = Bench(tiny_pipeline, "model", tmp_path)
+    jobs = jobs_of(few, clips, seeds=1)
+    assert len(jobs) == 4 + 4 + 3
+    done = []
+
+    def stop(so_far: int, total: int) -> None:
+        done.append(so_far)
+        if so_far >= 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all(bench, jobs, 1, stop)
+    kept = len(list(tmp_path.glob("*.safetensors")))
+    assert 5 <= kept < len(jobs) and not list(tmp_path.glob("*.part"))
+
+    made = []
+    measure = Bench.measure
+    monkeypatch.setattr(
+        Bench, "measure", lambda self, job: (made.append(job), measure(self, job))[1]
+    )
+    first = run_all(bench, jobs, 2)
+    assert len(made) == len(jobs) - kept and set(first) == set(jobs)
+    again = run_all(Bench(tiny_pipeline, "model", tmp_path), jobs, 2)
+    assert len(made) == len(jobs) - kept  # all of it was read back
+    for job in jobs:
+        assert again[job].figures == pytest.approx(first[job].figures, nan_ok=True)
+        assert torch.equal(again[job].points["musicnn"], first[job].points["musicnn"])
+
+
+def test_what_a_result_depends_on_is_in_its_name(tiny_pipeline, small, tmp_path):
+    clips, few = small
+    job = Job(few[1].settings[0], clips[0], 0)
+    bench = Bench(tiny_pipeline, "model", tmp_path)
+    place = bench.place(job)
+    other = replace(job.setting, sampling=replace(SAMPLING, temperature=0.5))
+    assert place != bench.place(replace(job, seed=1))
+    assert place != bench.place(replace(job, clip=clips[1]))
+    assert place != bench.place(replace(job, setting=other))
+    assert place != Bench(tiny_pipeline, "another", tmp_path).place(job)
+    assert place == bench.place(replace(job, setting=replace(job.setting, name="renamed")))
+    real = Job(few[0].settings[0], clips[0], 0)
+    assert bench.place(real) == Bench(tiny_pipeline, "another", tmp_path).place(real)
+
+
+def test_a_damaged_result_is_made_anew(tiny_pipeline, small, tmp_path):
+    clips, few = small
+    bench = Bench(tiny_pipeline, "model", tmp_path)
+    job = Job(few[0].settings[1], clips[0], 0)
+    first = bench.run(job)
+    bench.place(job).write_bytes(b"broken")
+    assert bench.run(job).figures == pytest.approx(first.figures, nan_ok=True)
+    assert runs.read(bench.place(job)) is not None
+
+
+# Figures and report ------------------------------------------------------------------------------
+
+
+def results_of(figures: dict[str, list[float]], small) -> dict[Job, Result]:
+    """Made-up results: a setting's mel errors over clips."""
+    clips, _ = small
+    some = {"musicnn": torch.zeros(2, 3)}
+    found = {Job(table.Setting("real music", "real"), clip, 0): Result({}, some) for clip in clips}
+    for name, values in figures.items():
+        for clip, value in zip(clips, values, strict=True):
+            setting = table.Setting(name, "vamp", Prompt())
+            found[Job(setting, clip, 0)] = Result({"mel": value, "bits_per_s": 1.0}, some)
+    return found
+
+
+def test_relations_hold_fail_or_are_open(small):
+    def verdict(eight, sixteen, thirty_two):
+        figures = {"periodic 8": eight, "periodic 16": sixteen, "periodic 32": thirty_two}
+        found = relations(Scores(results_of(figures, small)))
+        return next(r.verdict for r in found if r.claim.startswith("Mel error: periodic"))
+
+    low, middle, high = [0.5, 0.6, 0.4, 0.5], [0.7, 0.8, 0.6, 0.71], [0.9, 1.0, 0.8, 0.9]
+    assert verdict(low, middle, high) == "holds"
+    assert verdict(high, middle, low) == "fails"
+    assert verdict(low, [0.3, 0.9, 0.6, 0.4], high) == "open"
+    assert verdict([math.nan] * 4, middle, high) == "open"
+
+
+def test_seeds_of_a_clip_count_as_one(small):
+    clips, _ = small
+    results = results_of({"x": [1.0, 2.0, 3.0, 4.0]}, small)
+    setting = next(job.setting for job in results if job.setting.name == "x")
+    doubled = {**results, **{
+        replace(job, seed=1): result for job, result in results.items() if job.setting == setting
+    }}  # fmt: skip
+    one, two = (Scores(r).estimate("x", "mel") for r in (results, doubled))
+    assert one == two and one.value == 2.5
+    assert math.isnan(Scores(results).estimate("absent", "mel").value)
+    assert Estimate(1.0, 0.5).low == 0.5
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tiny_pipeline, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    parts = tiny_pipeline.codec, tiny_pipeline.coarse, tiny_pipeline.c2f
+    return checkpoints.save_folder(folder, *parts)
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_report_that_stands_alone(music, tiny_folder, tmp_path, capsys):
+    line = ["evaluate", str(music), str(tmp_path), "--model", str(tiny_folder), "--quick",
+            "--clips", "4", "--seconds", "3", "--jobs", "2"]  # fmt: skip
+    assert cli.main(line) == cli.OK, capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "Mel error falls with bitrate" in said.err and "report.html" in said.out
+    text = (tmp_path / "report.md").read_text()
+    for heading in ("Sampling steps", "Prompts", "Bitrates", "same masks", "codec and chance"):
+        assert heading in text
+    assert "command: vampnet evaluate" in text and "outside the ranges 0 (must be 0)" in text
+    assert str(music.parent) not in text  # folders by their names alone
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 5 and page.count("data:audio/ogg;base64,") > 8
+    assert not re.search(r"(src|href)=['\"](?!data:)", page)  # nothing from elsewhere
+    for name in ("steps", "prompts", "bitrates"):
+        assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()}
+    assert cli.main(line) == cli.OK
+    assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()}
+
+
+def test_mistakes_are_told_before_the_work(music, tmp_path, capsys):
+    assert cli.main(["evaluate", str(tmp_path), str(tmp_path / "out")]) == cli.MISTAKE
+    assert "at least 4" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(music), str(tmp_path), "--experiments", "x"]) == cli.MISTAKE
+    assert "no experiment 'x'" in capsys.readouterr().err
+    for wrong in ({"seeds": 0}, {"clips": 3}, {"seconds": 1.0}, {"workers": 0}):
+        with pytest.raises(ValueError, match="allowed is"):
+            Plan(**wrong)
+    with pytest.raises(ValueError, match="no experiment"):
+        evaluate(music, tmp_path, plan=Plan(names=("x",)))
+
+
+def test_the_beats_of_a_grid_are_found_again():
+    grid = beat_grid(120, 4.0)
+    assert compare(
+        replace(hear(chord(4.0)[0], RATE, beats=False), beats=grid),
+        replace(hear(chord(4.0)[0], RATE, beats=False), beats=beat_grid(120, 4.0, 0.25)),
+    )["beat_f"] == pytest.approx(0.0)
