@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from vampnet.codec.codec import Codec
+from vampnet.codec.fast import FastNetwork, usable
 from vampnet.codec.layers import Snake, down, residual_unit, same_conv, up
 from vampnet.codec.quantizer import ResidualQuantizer
 
@@ -65,6 +66,9 @@ class DAC(Codec):
         self.encoder = self._encoder(encoder_dim, encoder_rates, width)
         self.quantizer = ResidualQuantizer(n_codebooks, width, codebook_size, codebook_dim)
         self.decoder = self._decoder(width, decoder_dim, decoder_rates)
+        self._fast: dict[nn.Module, FastNetwork] = {
+            net: FastNetwork(net) for net in (self.encoder, self.decoder)
+        }
 
     @staticmethod
     def stride_padding(stride: int) -> int:
@@ -106,10 +110,14 @@ class DAC(Codec):
         return nn.Sequential(*blocks, Snake(width), same_conv(width, 1, KERNEL), nn.Tanh())
 
     def _encode_window(self, audio: Tensor) -> Tensor:
-        return self.quantizer.encode(self.encoder(audio))[0]
+        return self.quantizer.encode(self.fast_network(self.encoder, audio))[0]
+
+    def fast_network(self, network: nn.Module, x: Tensor) -> Tensor:
+        """The encoder or decoder, as fast as this device and dtype allow."""
+        return self._fast[network](x) if usable(x) else network(x)
 
     def _decode_window(self, codes: Tensor) -> Tensor:
-        audio = self.decoder(self.quantizer.decode(codes))
+        audio = self.fast_network(self.decoder, self.quantizer.decode(codes))
         # An odd stride loses a sample at the end of its block; positions before it are unmoved.
         return pad(audio, (0, codes.shape[-1] * self.hop_length - audio.shape[-1]))
 

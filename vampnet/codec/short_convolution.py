@@ -1,0 +1,119 @@
+"""Convolutions of a few taps over many channels as matrix products, for a CPU.
+
+Sound lies channels-last, float (B, T, C). A tile of N steps gives N - K + 1 outputs of a K tap
+convolution. Wide layers go through a short Fourier transform of the tile, each complex product
+made of three real ones (Karatsuba), so that all three parts are matrix products and 11 taps cost
+under 4 multiplications a channel pair; narrow layers multiply a whole tile by a banded matrix.
+Source of the form "spread, multiply, gather": Winograd, Arithmetic Complexity of Computations.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+WIDE = 64  # channels from which the Fourier form is the faster one
+_TILE = {3: 8, 7: 16, 11: 16}  # taps: steps of a tile in the Fourier form
+_BAND = 8  # outputs of a tile in the banded form
+
+
+@dataclass(frozen=True)
+class Bilinear:
+    """``gather @ ((spread @ tile) * (weigh @ taps))`` is the tile's valid correlation.
+
+    spread (M, N), weigh (M, K), gather (N - K + 1, M), float64. Entry 0 is the mean's.
+    """
+
+    spread: Tensor
+    weigh: Tensor
+    gather: Tensor
+
+
+def fourier(tile: int, taps: int) -> Bilinear:
+    """The Fourier form for an even tile of N steps and K <= N taps: M = 3 N / 2 - 1."""
+    steps = torch.arange(tile, dtype=torch.float64)
+    spread, weigh, gather = [torch.ones(tile).double()], [torch.ones(taps).double()], []
+    gather.append(torch.ones(tile).double())
+    nyquist = (-1.0) ** steps
+    for cycles in range(1, tile // 2):
+        angle = 2 * math.pi * cycles * steps / tile
+        cosine, sine = angle.cos(), angle.sin()
+        spread += [cosine - sine, cosine, -sine]  # real + imaginary, real, imaginary
+        cos_taps, sin_taps = cosine[:taps], sine[:taps]  # a correlation: conjugate spectrum
+        weigh += [cos_taps, sin_taps - cos_taps, cos_taps + sin_taps]
+        gather += [2 * (cosine - sine), -2 * sine, -2 * cosine]
+    spread.append(nyquist)
+    weigh.append(nyquist[:taps])
+    gather.append(nyquist)
+    outputs = torch.stack(gather, dim=1)[: tile - taps + 1] / tile
+    return Bilinear(torch.stack(spread), torch.stack(weigh), outputs)
+
+
+def _tiles(x: Tensor, taps: int, outputs: int, dilation: int, order: str) -> Tensor:
+    """Overlapping tiles of x (B, T, C), filled up with zeros for an output of T steps.
+
+    order "tile": contiguous (B, D, tiles, N, C); order "step": contiguous (N, B, D, tiles, C),
+    D = dilation: each of its phases is a convolution by itself.
+    """
+    n_items, n_steps, width = x.shape
+    tile, reach = outputs + taps - 1, (taps - 1) * dilation // 2
+    n_tiles = math.ceil(n_steps / (dilation * outputs))
+    total = dilation * (n_tiles * outputs + taps - 1)
+    x = pad(x, (0, 0, reach, total - n_steps - reach))
+    step = dilation * width
+    sizes = (n_items, dilation, n_tiles, tile, width)
+    strides = (total * width, width, outputs * step, step, 1)
+    view = x.as_strided(sizes, strides)
+    return (view.permute(3, 0, 1, 2, 4) if order == "step" else view).contiguous()
+
+
+class WideConvolution:
+    """The Fourier form. weight: float (C', C, K), K odd; bias: float (C',)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, dilation: int):
+        self.taps, self.dilation = weight.shape[2], dilation
+        form = fourier(_TILE.get(self.taps, 1 << math.ceil(math.log2(2 * self.taps))), self.taps)
+        self.spread, self.gather = form.spread.to(weight), form.gather.to(weight)
+        weigh = form.weigh.to(weight)
+        flat = weight.permute(2, 1, 0).reshape(self.taps, -1)
+        self.weight = (weigh @ flat).view(len(weigh), weight.shape[1], weight.shape[0])
+        self.bias = bias * (weight.new_ones(()) / self.gather[0, 0])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """float (B, T, C) to (B, T, C')."""
+        n_items, n_steps, width = x.shape
+        outputs = len(self.gather)
+        tiles = _tiles(x, self.taps, outputs, self.dilation, "step")
+        n_tiles, tile = tiles.shape[3], tiles.shape[0]
+        spectra = (self.spread @ tiles.view(tile, -1)).view(len(self.spread), -1, width)
+        products = torch.bmm(spectra, self.weight)
+        products[0] += self.bias
+        found = self.gather @ products.flatten(1)
+        found = found.view(outputs, n_items, self.dilation, n_tiles, -1)
+        return found.permute(1, 3, 0, 2, 4).reshape(n_items, -1, found.shape[-1])[:, :n_steps]
+
+
+class NarrowConvolution:
+    """The banded form. weight: float (C', C, K), K odd; bias: float (C',)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, dilation: int):
+        width_out, width, self.taps = weight.shape
+        self.dilation = dilation
+        band = weight.new_zeros(_BAND + self.taps - 1, width, _BAND, width_out)
+        for output in range(_BAND):
+            band[output : output + self.taps, :, output] = weight.permute(2, 1, 0)
+        self.band = band.view(-1, _BAND * width_out)
+        self.bias = bias.repeat(_BAND)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """float (B, T, C) to (B, T, C')."""
+        n_items, n_steps, _ = x.shape
+        tiles = _tiles(x, self.taps, _BAND, self.dilation, "tile")
+        n_tiles = tiles.shape[2]
+        found = torch.addmm(self.bias, tiles.view(-1, len(self.band)), self.band)
+        found = found.view(n_items, self.dilation, n_tiles, _BAND, -1)
+        return found.permute(0, 2, 3, 1, 4).reshape(n_items, -1, found.shape[-1])[:, :n_steps]
