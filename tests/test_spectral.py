@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from conftest import chord
 
-from vampnet.codec.spectral import SpectralCodec, griffin_lim
-from vampnet.training.decoder import target_magnitude
+from vampnet.codec.spectral import SpectralCodec
+from vampnet.codec.synthesis import Band, magnitudes, sound, three_bands
 from vampnet.training.quantizer import k_means, principal_axes
 
 HOP = 768
@@ -26,7 +27,7 @@ def test_windowed_is_one_shot(tiny_codec: SpectralCodec) -> None:
         pieces = tiny_codec.decode(codes, audio.shape[-1])
     finally:
         tiny_codec.max_window = usual
-    assert float((pieces - whole).abs().max()) < 1e-3 * float(whole.abs().max())
+    assert float((pieces - whole).abs().max()) < 5e-3 * float(whole.abs().max())
 
 
 def test_codes_move_with_the_sound(tiny_codec: SpectralCodec) -> None:
@@ -46,26 +47,61 @@ def test_more_codebooks_are_closer(tiny_codec: SpectralCodec) -> None:
     assert errors[0] > errors[1] > errors[2]
 
 
-def test_griffin_lim_gives_the_sound_of_its_magnitudes(tiny_codec: SpectralCodec) -> None:
-    audio = chord(2.0)[None, :, : 100 * HOP]
-    wanted = target_magnitude(tiny_codec, audio)
-    scale = float(tiny_codec.window.sum()) / 2
+def bands_of(audio: torch.Tensor) -> list[torch.Tensor]:
+    return [magnitudes(audio, band, HOP) for band in three_bands(44100)]
+
+
+def render(audio: torch.Tensor, iterations: int) -> torch.Tensor:
+    parts = zip(bands_of(audio), three_bands(44100), strict=True)
+    return torch.stack([sound(m, band, HOP, iterations, 0.99) for m, band in parts]).sum(0)
+
+
+def test_more_rounds_come_closer_to_the_magnitudes() -> None:
+    audio = chord(2.0)[:, : 100 * HOP]
+    wanted = bands_of(audio)
     errors = []
     for iterations in (0, 4, 16):
-        made = griffin_lim(wanted * scale, tiny_codec.window, HOP // 2, iterations, 0.99)
-        found = target_magnitude(tiny_codec, made[:, None])
-        errors.append(float((found - wanted).abs().mean() / wanted.mean()))
+        found = bands_of(render(audio, iterations))
+        gaps = [float((f - w).abs().sum()) for f, w in zip(found, wanted, strict=True)]
+        errors.append(sum(gaps) / sum(float(w.sum()) for w in wanted))
     assert errors[2] < errors[1] < errors[0]
     assert errors[2] < 0.2
 
 
-def test_a_click_comes_back_where_it_was(tiny_codec: SpectralCodec) -> None:
-    audio = torch.zeros(1, 1, 100 * HOP)
+@pytest.mark.parametrize("band", three_bands(44100))
+def test_a_band_gives_back_a_steady_sine(band: Band) -> None:
+    hz = (band.first + band.last) / 2 * 44100 / band.n_fft
+    audio = 0.5 * torch.sin(2 * math.pi * hz * torch.arange(60 * HOP) / 44100)[None]
+    made = sound(magnitudes(audio, band, HOP), band, HOP, 32, 0.99)
+    inner = made[0, 10 * HOP : 50 * HOP]
+    assert float(inner.square().mean().sqrt()) == pytest.approx(0.5 / 2**0.5, rel=0.1)
+    spectrum = torch.fft.rfft(inner).abs()
+    assert int(spectrum.argmax()) * 44100 / len(inner) == pytest.approx(hz, abs=2.0)
+
+
+def test_bands_meet_without_a_gap() -> None:
+    bands = three_bands(44100)
+    ends = [(b.first * 44100 / b.n_fft, b.last * 44100 / b.n_fft) for b in bands]
+    assert ends[0][0] == 0
+    assert ends[-1][1] > 22050
+    for (_, end), (start, _) in pairwise(ends):
+        assert abs(start - end) < 44100 / 2048
+
+
+def test_a_click_comes_back_where_it_was() -> None:
+    audio = torch.zeros(1, 100 * HOP)
     audio[..., 50 * HOP + 300] = 0.9
-    wanted = target_magnitude(tiny_codec, audio)
-    scale = float(tiny_codec.window.sum()) / 2
-    made = griffin_lim(wanted * scale, tiny_codec.window, HOP // 2, 32, 0.99)
+    made = render(audio, 32)
     assert abs(int(made.abs().argmax()) - (50 * HOP + 300)) < HOP
+
+
+def test_an_untrained_decoder_already_keeps_pitch(tiny_codec: SpectralCodec) -> None:
+    audio = 0.3 * torch.sin(2 * math.pi * 440.0 * torch.arange(80 * HOP) / 44100)[None, None]
+    levels = tiny_codec.levels(audio)
+    spread = tiny_codec.spread(levels + tiny_codec.mean)
+    low = spread[0, 40, : tiny_codec.bands[0].n_bins]
+    assert int(low.argmax()) * 44100 / 4096 == pytest.approx(440.0, abs=11)
+    assert float(low.max()) == pytest.approx(math.log10(0.3), abs=0.1)
 
 
 def test_level_is_the_amplitude_of_a_sine(tiny_codec: SpectralCodec) -> None:

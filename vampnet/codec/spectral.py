@@ -7,14 +7,15 @@ by a codebook of its own (product quantisation, Jegou et al., TPAMI 2011); a sec
 quantiser takes what the first leaves. The first groups are the coarse codebooks: level and tilt,
 spectral shape, then finer and finer structure.
 
-The decoder is a stack of ConvNeXt blocks (arXiv 2201.03545) at frame rate that turns the bands into
-an STFT magnitude, and fast Griffin-Lim (Perraudin et al., WASPAA 2013) from a fixed, local starting
-phase: the same codes give the same samples wherever a window begins.
+The decoder spreads the levels over the bins of three short-time spectra (``synthesis``) and
+corrects them with a stack of ConvNeXt blocks (arXiv 2201.03545) at frame rate; phase is restored
+from the magnitudes.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -22,9 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vampnet.codec.codec import Codec
+from vampnet.codec.synthesis import REPEAT, Band, sound, three_bands
 
 LEVEL_FLOOR = 3e-5  # amplitude of a sine below which the bands stop listening (-90 dBFS)
-MAGNITUDE_FLOOR = 1e-6  # the same for the decoder's STFT
+MAGNITUDE_FLOOR = 1e-6  # the same for the spectra that the decoder makes
+PITCHED_PLANS = 3  # the first so many of an Analysis's plans tile the frequency axis
 WIDE_EDGES_HZ = (20.0, 180.0, 450.0, 1000.0, 2200.0, 5000.0)  # short-window bands for the attacks
 
 
@@ -80,7 +83,23 @@ class Analysis(nn.Module):
         for i, ((n_fft, _), table) in enumerate(zip(self.plans, tables, strict=True)):
             self.register_buffer(f"window_{i}", torch.hann_window(n_fft), persistent=False)
             self.register_buffer(f"bands_{i}", table, persistent=False)
-        self.width = sum(n * t.shape[1] for (_, n), t in zip(self.plans, tables, strict=True))
+        widths = [n * t.shape[1] for (_, n), t in zip(self.plans, tables, strict=True)]
+        self.width, self.rate = sum(widths), rate
+        self.starts = [sum(widths[:i]) for i in range(len(widths))]
+
+    def pitched(self, moment: float) -> tuple[Tensor, Tensor]:
+        """Centres in Hz, ascending, and places in the level vector of the bands that tile the axis.
+
+        moment: 0..1, where in the frame; of several vectors a frame, the one that stands there.
+        """
+        centres, places = [], []
+        for i, (n_fft, per_frame) in enumerate(self.plans[:PITCHED_PLANS]):
+            table = cast(Tensor, getattr(self, f"bands_{i}"))
+            frequency = torch.arange(table.shape[0]) * (self.rate / n_fft)
+            centres.append((table * frequency[:, None]).sum(0) / table.sum(0))
+            first = self.starts[i] + int(moment * per_frame) * table.shape[1]
+            places.append(torch.arange(first, first + table.shape[1]))
+        return torch.cat(centres), torch.cat(places)
 
     def forward(self, audio: Tensor) -> Tensor:
         """audio: float (B, T * hop). Returns log10 levels, float (B, T, width)."""
@@ -164,77 +183,58 @@ class Block(nn.Module):
 
 
 class MagnitudeDecoder(nn.Module):
-    """Band levels to the log10 magnitudes of an STFT with ``per_frame`` columns a frame."""
+    """What the levels' interpolation lacks: (B, T, width) at unit variance to (B, T, n_out)."""
 
-    def __init__(self, width: int, n_bins: int, per_frame: int, dim: int, blocks: int, kernel: int):
+    def __init__(self, width: int, n_out: int, dim: int, blocks: int, kernel: int):
         super().__init__()
-        self.per_frame, self.n_bins = per_frame, n_bins
         self.input = nn.Conv1d(width, dim, kernel, padding=kernel // 2)
         self.blocks = nn.ModuleList(Block(dim, kernel) for _ in range(blocks))
         self.norm = nn.LayerNorm(dim)
-        self.output = nn.Linear(dim, per_frame * n_bins)
+        self.output = nn.Linear(dim, n_out)
 
     def forward(self, levels: Tensor) -> Tensor:
-        """levels: float (B, T, width), unit variance. Returns float (B, T * per_frame, bins)."""
+        """levels: float (B, T, width). Returns float (B, T, n_out), in log10."""
         x = self.input(levels.transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             x = block(x)
-        y = self.output(self.norm(x))
-        return y.reshape(y.shape[0], y.shape[1] * self.per_frame, self.n_bins)
+        return self.output(self.norm(x))
 
 
-def local_phase(n_columns: int, n_fft: int, hop: int, device: torch.device) -> Tensor:
-    """Starting phase for Griffin-Lim, complex (columns, bins): a steady sine in every bin.
+class Spread(nn.Module):
+    """Levels to log10 magnitudes: each bin lies between two levels, linearly in frequency.
 
-    It repeats every ``n_fft / gcd(n_fft, hop)`` columns, so windows that start at a multiple of
-    that agree.
+    A column takes the levels of the part of the frame it stands in.
     """
-    bins = torch.arange(n_fft // 2 + 1, device=device)[None]
-    moved = torch.arange(n_columns, device=device)[:, None] * hop % n_fft
-    angle = (bins * moved % n_fft).float() * (2 * math.pi / n_fft)
-    return torch.polar(torch.ones_like(angle), angle)
 
+    left: Tensor
+    right: Tensor
+    share: Tensor
 
-def overlap_add(columns: Tensor, hop: int) -> Tensor:
-    """Sum columns, float (B, C, n_fft), into (B, (C + ceil(n_fft / hop) - 1) * hop)."""
-    n_items, n_columns, n_fft = columns.shape
-    n_parts = -(-n_fft // hop)
-    wave = columns.new_zeros(n_items, n_columns + n_parts - 1, hop)
-    for part in range(n_parts):
-        piece = columns[..., part * hop : (part + 1) * hop]
-        wave[:, part : part + n_columns, : piece.shape[-1]] += piece
-    return wave.flatten(1)
+    def __init__(self, analysis: Analysis, bands: Sequence[Band], rate: int):
+        super().__init__()
+        left, right, share = [], [], []
+        for band in bands:
+            frequency = torch.arange(band.first, band.last) * (rate / band.n_fft)
+            for column in range(band.per_frame):
+                centres, places = analysis.pitched((column + 0.5) / band.per_frame)
+                above = torch.searchsorted(centres, frequency).clamp(1, len(centres) - 1)
+                below = above - 1
+                gap = centres[above] - centres[below]
+                left.append(places[below])
+                right.append(places[above])
+                share.append(((frequency - centres[below]) / gap).clamp(0, 1))
+        for name, parts in (("left", left), ("right", right), ("share", share)):
+            self.register_buffer(name, torch.cat(parts), persistent=False)
 
-
-def griffin_lim(
-    magnitude: Tensor, window: Tensor, hop: int, iterations: int, momentum: float
-) -> Tensor:
-    """Fast Griffin-Lim from :func:`local_phase`.
-
-    magnitude: float (B, columns, bins), column c centred at sample c * hop + hop / 2. Returns
-    float (B, columns * hop).
-    """
-    n_fft, n_columns = window.shape[0], magnitude.shape[1]
-    start = n_fft // 2 - hop // 2  # column 0 is centred half a hop into the signal
-    weight = overlap_add(window.square().expand(1, n_columns, n_fft), hop).clamp(min=1e-3)
-
-    def to_wave(spectrum: Tensor) -> Tensor:
-        return overlap_add(torch.fft.irfft(spectrum, n=n_fft) * window, hop) / weight
-
-    spectrum = magnitude * local_phase(n_columns, n_fft, hop, magnitude.device)
-    previous: Tensor | None = None
-    for _ in range(iterations):
-        columns = to_wave(spectrum).unfold(-1, n_fft, hop)[:, :n_columns]
-        rebuilt = torch.view_as_real(torch.fft.rfft(columns * window))
-        pushed = rebuilt if previous is None else torch.lerp(previous, rebuilt, 1 + momentum)
-        previous = rebuilt
-        scale = magnitude * (pushed.square().sum(-1) + 1e-20).rsqrt()
-        spectrum = torch.view_as_complex(pushed * scale[..., None])
-    return to_wave(spectrum)[:, start : start + n_columns * hop]
+    def forward(self, levels: Tensor) -> Tensor:
+        """levels: log10, float (B, T, width). Returns float (B, T, n_out)."""
+        return torch.lerp(levels[..., self.left], levels[..., self.right], self.share)
 
 
 class SpectralCodec(Codec):
     """Product-quantised log spectrum with a ConvNeXt and Griffin-Lim decoder.
+
+    iterations: rounds of Griffin-Lim in the highest band; momentum: of its fast form.
 
     coarse_sizes, fine_sizes: principal axes each codebook quantises. smooth_from: coarse groups
     from this one on describe spectra averaged over three frames, (1, 2, 1) / 4.
@@ -244,7 +244,6 @@ class SpectralCodec(Codec):
     mean: Tensor
     deviation: Tensor
     latent_rows: Tensor
-    window: Tensor
 
     def __init__(
         self,
@@ -255,11 +254,10 @@ class SpectralCodec(Codec):
         fine_sizes: tuple[int, ...] = (8, 9, 10, 11, 12, 14, 16, 18, 22, 26),
         smooth_from: int = 2,
         latent_dim: int = 16,
-        n_fft: int = 2048,
         dim: int = 288,
         blocks: int = 6,
         kernel: int = 7,
-        iterations: int = 16,
+        iterations: int = 10,
         momentum: float = 0.99,
     ):
         kwargs = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
@@ -268,7 +266,7 @@ class SpectralCodec(Codec):
         self.coarse_sizes, self.fine_sizes = list(coarse_sizes), list(fine_sizes)
         self.n_codebooks = len(self.coarse_sizes) + len(self.fine_sizes)
         self.smooth_from, self.iterations, self.momentum = smooth_from, iterations, momentum
-        self.per_frame, self.n_fft = 2, n_fft
+        self.bands = three_bands(sample_rate)
         self.analysis = Analysis(sample_rate, hop_length)
         width = self.analysis.width
         self.register_buffer("mean", torch.zeros(width))
@@ -276,13 +274,14 @@ class SpectralCodec(Codec):
         self.coarse = ProductQuantizer(width, self.coarse_sizes, vocab_size)
         self.fine = ProductQuantizer(width, self.fine_sizes, vocab_size)
         self.register_buffer("latent_rows", torch.zeros(self.n_codebooks, vocab_size, latent_dim))
-        self.decoder = MagnitudeDecoder(width, n_fft // 2 + 1, self.per_frame, dim, blocks, kernel)
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        column_hop = hop_length // self.per_frame
-        reach = -(-n_fft // hop_length)  # frames that one analysis or synthesis window touches
+        self.outputs = [band.per_frame * band.n_bins for band in self.bands]
+        self.spread = Spread(self.analysis, self.bands, sample_rate)
+        self.decoder = MagnitudeDecoder(width, sum(self.outputs), dim, blocks, kernel)
         self.encode_context = -(-4096 // (2 * hop_length)) + 2
-        self.decode_context = (blocks + 1) * (kernel // 2) + reach * (iterations + 1)
-        self.window_multiple = n_fft // math.gcd(n_fft, column_hop) // self.per_frame
+        # frames that a round of Griffin-Lim reaches, in its widest band, and the blocks before
+        reach = max(-(-b.n_fft // hop_length) * (iterations * b.effort + 1) for b in self.bands)
+        self.decode_context = (blocks + 1) * (kernel // 2) + math.ceil(reach)
+        self.window_multiple = REPEAT
         self.max_window = 1280  # larger ones leave the processor's cache and take longer
 
     @property
@@ -315,16 +314,35 @@ class SpectralCodec(Codec):
             levels = levels + self.fine.decode(codes[..., n:])
         return levels
 
-    def magnitude(self, codes: Tensor) -> Tensor:
-        """Codes (B, N', T) to log10 STFT magnitudes (B, T * 2, bins), before any phase."""
-        return self.decoder(self.dequantize(codes) / self.deviation)
+    def magnitude(self, codes: Tensor) -> list[Tensor]:
+        """Codes (B, N', T) to log10 magnitudes of each band, (B, T * per_frame, bins)."""
+        return self.spectra(self.dequantize(codes))
+
+    def spectra(self, levels: Tensor) -> list[Tensor]:
+        """Centred levels (B, T, width) to log10 magnitudes of each band."""
+        found = self.spread(levels + self.mean) + self.decoder(levels / self.deviation)
+        parts = found.split(self.outputs, dim=-1)
+        return [
+            part.reshape(part.shape[0], -1, band.n_bins)
+            for part, band in zip(parts, self.bands, strict=True)
+        ]
+
+    def render(self, spectra: list[Tensor]) -> Tensor:
+        """log10 magnitudes of each band to sound, float (B, T * hop)."""
+        parts = [
+            sound(
+                (10.0**part - MAGNITUDE_FLOOR).clamp(min=0.0),
+                band,
+                self.hop_length,
+                self.iterations,
+                self.momentum,
+            )
+            for part, band in zip(spectra, self.bands, strict=True)
+        ]
+        return torch.stack(parts).sum(0)
 
     def _encode_window(self, audio: Tensor) -> Tensor:
         return self.quantize(self.levels(audio))
 
     def _decode_window(self, codes: Tensor) -> Tensor:
-        magnitude = (10.0 ** self.magnitude(codes) - MAGNITUDE_FLOOR).clamp(min=0.0)
-        # from a sine's amplitude to the STFT's own scale
-        magnitude = magnitude * self.window.sum() / 2
-        hop = self.hop_length // self.per_frame
-        return griffin_lim(magnitude, self.window, hop, self.iterations, self.momentum)[:, None]
+        return self.render(self.magnitude(codes))[:, None]

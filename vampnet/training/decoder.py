@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vampnet.codec.spectral import MAGNITUDE_FLOOR, SpectralCodec
+from vampnet.codec.synthesis import magnitudes
 from vampnet.mel import mel_bands
 from vampnet.training.loop import Plan, run
 
-N_MELS = 150
+N_MELS = 150  # over the whole axis, for a window of 2048 samples
+BAND_WEIGHTS = (0.3, 0.3, 0.4)  # about the share of mel bands that each band holds
 MEL_WEIGHT = 2.0
 FULL_DEPTH_SHARE = 0.6  # of the steps that hear all codebooks
 COARSE_DEPTH_SHARE = 0.25  # of the steps that hear the coarse codebooks alone
@@ -38,28 +39,32 @@ class DecoderTraining(Plan):
     report_every: int = 500
 
 
-def target_magnitude(codec: SpectralCodec, audio: Tensor) -> Tensor:
-    """STFT magnitudes the decoder should give: float (B, 1, T * hop) to (B, T * 2, bins).
+def target_magnitudes(codec: SpectralCodec, audio: Tensor) -> list[Tensor]:
+    """What the decoder should give for float (B, 1, T * hop): see ``synthesis.magnitudes``."""
+    return [magnitudes(audio[:, 0], band, codec.hop_length) for band in codec.bands]
 
-    In units of a sine's amplitude, one column centred in each half frame.
+
+def band_loss(log_magnitude: Tensor, target: Tensor, mel: Tensor) -> Tensor:
+    """L1 in log10, over bins and over mel bands. Both (B, columns, bins); mel (bins, mels).
+
+    Bins that stand out of their column count more: they carry pitch.
     """
-    window = codec.window
-    hop = codec.hop_length // codec.per_frame
-    side = codec.n_fft // 2 - hop // 2
-    padded = F.pad(audio[:, 0], (side, codec.n_fft - hop - side))
-    spectrum = torch.stft(
-        padded, codec.n_fft, hop, window=window, center=False, return_complex=True
-    )
-    return spectrum.abs().transpose(1, 2) * 2 / window.sum()
-
-
-def magnitude_loss(log_magnitude: Tensor, target: Tensor, mel: Tensor) -> Tensor:
-    """L1 in log10, over bins and over mel bands. Both (B, columns, bins); mel (bins, mels)."""
-    bins = (log_magnitude - (target + MAGNITUDE_FLOOR).log10()).abs().mean()
-    # the narrowest bands may hold no bin at all: they count as equal
+    peak = target.amax(-1, keepdim=True).clamp(min=MAGNITUDE_FLOOR)
+    weight = 0.5 + 2 * (target / peak).sqrt()
+    bins = (weight * (log_magnitude - (target + MAGNITUDE_FLOOR).log10()).abs()).mean()
     ours = (10.0**log_magnitude) @ mel + MAGNITUDE_FLOOR * 1e-3
     theirs = (target + MAGNITUDE_FLOOR) @ mel + MAGNITUDE_FLOOR * 1e-3
     return bins + MEL_WEIGHT * (ours.log10() - theirs.log10()).abs().mean()
+
+
+def mel_tables(codec: SpectralCodec) -> list[Tensor]:
+    """For each band the mel bands its bins reach, (bins, mels)."""
+    found = []
+    for band in codec.bands:
+        n_mels = N_MELS * band.n_fft // 2048
+        table = mel_bands(band.n_fft, codec.sample_rate, n_mels)[band.first : band.last]
+        found.append(table[:, table.sum(0) > 0])
+    return found
 
 
 def codebooks_heard(codec: SpectralCodec, rng: torch.Generator) -> int:
@@ -84,16 +89,19 @@ def train_decoder(
     windows(n_items, n_frames, rng) gives audio, float (B, 1, T * hop), and its codes, int64
     (B, N, T).
     """
-    mel = mel_bands(codec.n_fft, codec.sample_rate, N_MELS)
+    tables = mel_tables(codec)
 
     def loss(rng: torch.Generator) -> Tensor:
         audio, codes = windows(plan.batch, plan.frames, rng)
-        heard = codes[:, : codebooks_heard(codec, rng)]
-        target = target_magnitude(codec, audio)
-        # columns at the cut edges of a window see silence that the music does not have
-        edge = codec.n_fft // codec.hop_length + 1
-        inner = slice(edge * codec.per_frame, -edge * codec.per_frame)
-        return magnitude_loss(codec.magnitude(heard)[:, inner], target[:, inner], mel)
+        found = codec.magnitude(codes[:, : codebooks_heard(codec, rng)])
+        total = torch.zeros(())
+        parts = zip(codec.bands, found, target_magnitudes(codec, audio), tables, strict=True)
+        for weight, (band, ours, theirs, table) in zip(BAND_WEIGHTS, parts, strict=True):
+            # columns at the cut edges of a window see silence that the music does not have
+            edge = (band.n_fft // codec.hop_length + 1) * band.per_frame
+            inner = slice(edge, -edge)
+            total = total + weight * band_loss(ours[:, inner], theirs[:, inner], table)
+        return total
 
     run(codec.decoder, loss, plan, folder, log=log)
     return codec

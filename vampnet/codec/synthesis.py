@@ -1,0 +1,159 @@
+"""Sound from log magnitudes in three bands, each with the window that suits it.
+
+Long windows below, where the ear wants pitch, and short ones above, where it wants attacks. Phase
+comes from fast Griffin-Lim (Perraudin et al., WASPAA 2013) in every band by itself, from a fixed,
+local starting phase: the same magnitudes give the same samples wherever a window begins. A band
+that ends low is worked on at a lower rate, which costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+REPEAT = 64  # token frames after which the starting phases repeat: their frequencies' grid, 0.9 Hz
+
+
+@dataclass(frozen=True)
+class Band:
+    """A range of frequencies and its short-time spectrum.
+
+    n_fft: window in samples; per_frame: columns a token frame; first, last: its bins, last
+    excluded; decimation: the rate is divided by this for Griffin-Lim; effort: how many times the
+    codec's number of rounds it gets.
+    """
+
+    n_fft: int
+    per_frame: int
+    first: int
+    last: int
+    decimation: int
+    effort: float
+
+    @property
+    def n_bins(self) -> int:
+        """Magnitudes in a column."""
+        return self.last - self.first
+
+    def window(self, like: Tensor) -> Tensor:
+        """The Hann window of its spectrum, float (n_fft,)."""
+        return torch.hann_window(self.n_fft, dtype=like.dtype, device=like.device)
+
+
+def three_bands(rate_hz: int) -> tuple[Band, ...]:
+    """Below 1 kHz, 1 to 4 kHz and above; windows of 93, 46 and 23 ms at 44.1 kHz."""
+    low, high = 1000.0 / rate_hz, 4000.0 / rate_hz
+    return (
+        Band(4096, 1, 0, round(low * 4096), 16, 2.0),
+        Band(2048, 2, round(low * 2048), round(high * 2048), 4, 1.5),
+        Band(1024, 4, round(high * 1024), 513, 1, 1.0),
+    )
+
+
+def magnitudes(audio: Tensor, band: Band, hop: int) -> Tensor:
+    """What a band holds: float (B, T * hop) to (B, T * per_frame, bins).
+
+    ``hop`` is a token frame's, in samples. In units of a sine's amplitude, column c centred in the
+    c-th of the equal parts of the signal.
+    """
+    step = hop // band.per_frame
+    side = band.n_fft // 2 - step // 2
+    window = band.window(audio)
+    padded = F.pad(audio, (side, band.n_fft - step - side))
+    spectrum = torch.stft(
+        padded, band.n_fft, step, window=window, center=False, return_complex=True
+    )
+    kept = spectrum[:, band.first : band.last].transpose(1, 2)
+    return kept.abs() * 2 / window.sum()
+
+
+def peak_of(magnitude: Tensor, rounds: int = 2) -> Tensor:
+    """The spectral peak each bin belongs to: uphill from it. float (..., bins) to int64, same."""
+    around = F.pad(magnitude, (1, 1), value=-1.0).unfold(-1, 3, 1)
+    n_bins = magnitude.shape[-1]
+    uphill = around.argmax(-1) - 1 + torch.arange(n_bins, device=magnitude.device)
+    for _ in range(rounds):  # each doubles the reach: 2 ** rounds bins in all, a window's lobe
+        uphill = uphill.gather(-1, uphill)
+    return uphill
+
+
+def peak_phase(magnitude: Tensor, n_fft: int, hop: int, repeat: int) -> Tensor:
+    """Starting phase for Griffin-Lim, complex, same shape: a steady sine under every peak.
+
+    magnitude: float (B, columns, bins) of Hann windows. A peak's frequency comes from its larger
+    neighbour (Grandke, IEEE Trans. Instrum. Meas. 1983), rounded so that a whole number of cycles
+    fits ``repeat`` columns: windows that start at a multiple of that agree.
+    """
+    sides = F.pad(magnitude, (1, 1))
+    before, after = sides[..., :-2], sides[..., 2:]
+    ratio = torch.maximum(before, after) / magnitude.clamp(min=1e-12)
+    away = ((2 * ratio - 1) / (ratio + 1)).clamp(0, 0.5) * torch.where(after > before, 1.0, -1.0)
+    bins = torch.arange(magnitude.shape[-1], device=magnitude.device)
+    cycles = ((bins + away) * (hop / n_fft * repeat)).round()
+    cycles = cycles.gather(-1, peak_of(magnitude))
+    column = torch.arange(magnitude.shape[1], device=magnitude.device)[:, None] + 0.5
+    turns = cycles * column % repeat / repeat  # at the middle of a column's window
+    return torch.polar(torch.ones_like(turns), 2 * math.pi * (turns + bins % 2 * 0.5))
+
+
+def overlap_add(columns: Tensor, hop: int) -> Tensor:
+    """Sum columns, float (B, C, n_fft), into (B, (C + ceil(n_fft / hop) - 1) * hop)."""
+    n_items, n_columns, n_fft = columns.shape
+    n_parts = -(-n_fft // hop)
+    wave = columns.new_zeros(n_items, n_columns + n_parts - 1, hop)
+    for part in range(n_parts):
+        piece = columns[..., part * hop : (part + 1) * hop]
+        wave[:, part : part + n_columns, : piece.shape[-1]] += piece
+    return wave.flatten(1)
+
+
+def _to_wave(spectrum: Tensor, window: Tensor, hop: int) -> Tensor:
+    """Least-squares inverse of a short-time spectrum, complex (B, columns, bins)."""
+    weight = overlap_add(window.square().expand(1, spectrum.shape[1], len(window)), hop)
+    columns = torch.fft.irfft(spectrum, n=len(window)) * window
+    return overlap_add(columns, hop) / weight.clamp(min=1e-3)
+
+
+def griffin_lim(
+    magnitude: Tensor, phase: Tensor, window: Tensor, hop: int, iterations: int, momentum: float
+) -> Tensor:
+    """The spectrum of a sound with these magnitudes: fast Griffin-Lim from a starting phase.
+
+    magnitude: float (B, columns, bins), column c centred at sample c * hop + hop / 2. Returns
+    complex, same shape.
+    """
+    n_fft, n_columns = window.shape[0], magnitude.shape[1]
+    spectrum = magnitude * phase
+    previous: Tensor | None = None
+    for _ in range(iterations):
+        wave = _to_wave(spectrum, window, hop)
+        columns = wave.unfold(-1, n_fft, hop)[:, :n_columns]
+        rebuilt = torch.view_as_real(torch.fft.rfft(columns * window))
+        pushed = rebuilt if previous is None else torch.lerp(previous, rebuilt, 1 + momentum)
+        previous = rebuilt
+        scale = magnitude * (pushed.square().sum(-1) + 1e-20).rsqrt()
+        spectrum = torch.view_as_complex(pushed * scale[..., None])
+    return spectrum
+
+
+def sound(magnitude: Tensor, band: Band, hop: int, iterations: int, momentum: float) -> Tensor:
+    """The part of a sound that a band holds.
+
+    magnitude: float (B, T * per_frame, bins) as :func:`magnitudes` gives; ``hop`` a token frame's,
+    in samples; ``iterations`` rounds of Griffin-Lim at effort 1. Returns float (B, T * hop).
+    """
+    step = hop // band.per_frame
+    window = band.window(magnitude)
+    small = window[:: band.decimation]  # a Hann window again, at the lower rate
+    full = F.pad(magnitude * (small.sum() / 2), (band.first, len(small) // 2 + 1 - band.last))
+    rounds, small_step = round(iterations * band.effort), step // band.decimation
+    phase = peak_phase(full, len(small), small_step, REPEAT * band.per_frame)
+    spectrum = griffin_lim(full, phase, small, small_step, rounds, momentum)
+    above = band.n_fft // 2 + 1 - spectrum.shape[-1]
+    wave = _to_wave(F.pad(spectrum * band.decimation, (0, above)), window, step)
+    start = band.n_fft // 2 - step // 2  # column 0 is centred half a step into the signal
+    return wave[:, start : start + magnitude.shape[1] * step]
