@@ -121,7 +121,9 @@ class Region:
         if not torch.isfinite(audio).all():
             raise ValueError("generated audio holds NaN or infinite samples; none are allowed")
         made = resample(audio.detach().float(), audio_rate_hz, self.sample_rate, self.n_samples)
-        made = made.cpu() * torch.tensor(self._balance(made.shape[0], match_loudness)).unsqueeze(1)
+        balance = torch.tensor(self._balance(made.shape[0], match_loudness)).unsqueeze(1)
+        made = made.cpu()
+        made = made * balance if (balance != 1).any() or len(balance) > len(made) else made
         if match_loudness:
             return self._replaced(self._at_own_loudness(made), spans)
         _, gain = normalize(self._heard(mono=audio.shape[0] < self.n_channels), self.sample_rate)
@@ -185,9 +187,11 @@ class Region:
         most_db = gain_db + _LIMITER_DRIVE_DB
         limited = made
         for _ in range(_LOUDNESS_ROUNDS):
+            del limited  # before the next is made
             limited = _limited(made * 10 ** (gain_db / 20), self.sample_rate)
             in_place = self._mixed(limited, 0, self.n_samples)
             missing = self.loudness_lufs - loudness_lufs(in_place, self.sample_rate)
+            del in_place
             if abs(missing) < _LOUDNESS_ERROR_LU or gain_db >= most_db:
                 break
             gain_db = min(gain_db + missing, most_db)
@@ -196,8 +200,8 @@ class Region:
     def _mixed(self, made: Tensor, start: int, end: int) -> Tensor:
         """The span of `made` (C, S), crossfaded at both ends with the original."""
         kept = _kept_weight(end - start, self.sample_rate)
-        there = native_to_float(self.native[start:end]).clamp(-_CEILING, _CEILING)
-        return made[:, start:end] * (1 - kept) + there * kept
+        there = native_to_float(self.native[start:end]).clamp_(-_CEILING, _CEILING).mul_(kept)
+        return there.addcmul_(made[:, start:end], 1 - kept)
 
     def _replaced(self, made: Tensor, spans: Spans) -> Region:
         """This region with `made` (C, S) inside the spans."""
@@ -227,9 +231,10 @@ def _limited(samples: Tensor, sample_rate: int) -> Tensor:
     if peaks.max(initial=0.0) <= _CEILING:
         return samples
     reach = 2 * max(1, round(LIMITER_REACH_MS * sample_rate / 1000)) + 1
-    needed = np.minimum(1.0, _CEILING / np.maximum(peaks, 1e-9).astype(np.float64))
+    needed = np.maximum(peaks, 1e-9, dtype=np.float64)
+    np.minimum(1.0, np.divide(_CEILING, needed, out=needed), out=needed)
     # Each value of the smooth curve averages minima that all cover its own sample: never too high.
     dipped = uniform_filter1d(
         minimum_filter1d(needed, reach, mode="nearest"), reach, mode="nearest"
     )
-    return (samples * torch.from_numpy(dipped).float()).clamp(-_CEILING, _CEILING)
+    return (samples * torch.from_numpy(dipped).float()).clamp_(-_CEILING, _CEILING)

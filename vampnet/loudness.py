@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from scipy.signal import sosfilt
 from torch import Tensor
 
@@ -105,7 +104,7 @@ def normalize(
     if loudness == -math.inf:
         return samples, 1.0
     gain = 10 ** ((target - loudness) / 20)
-    peak = float(samples.abs().max())
+    peak = max(float(samples.max()), -float(samples.min()))
     if gain * peak > 1.0:
         gain = 1.0 / peak
-    return torch.clamp(samples * gain, -1.0, 1.0), gain
+    return (samples * gain).clamp_(-1.0, 1.0), gain
