@@ -172,8 +172,8 @@ def test_short_sounds_are_repeated_and_silence_is_no_trouble():
 
 @pytest.mark.parametrize("embedding", [MusicnnEmbedding(), LevelEmbedding(44100)])
 def test_more_noise_is_more_distance(embedding):
-    sounds = [chord(9.0, embedding.rate_hz, seed)[0] for seed in range(6)]
-    hiss = noise(9.0, embedding.rate_hz, amplitude=1.0)[0]
+    sounds = [chord(6.0, embedding.rate_hz, seed)[0] for seed in range(5)]
+    hiss = noise(6.0, embedding.rate_hz, amplitude=1.0)[0]
 
     def points(level: float) -> torch.Tensor:
         return torch.cat([embedding(sound + level * hiss) for sound in sounds])

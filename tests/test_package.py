@@ -24,7 +24,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SOURCES = sorted([*ROOT.glob("vampnet/**/*.py"), *ROOT.glob("harp_app/**/*.py")])
 # What an extra's package is called when imported, where that is not its own name.
 IMPORT_NAMES = {
-    "scikit-learn": "sklearn",
     "import-linter": "importlinter",
     "beat-this": "beat_this",
 }

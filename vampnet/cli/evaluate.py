@@ -15,7 +15,7 @@ from vampnet.progress import Progress
 if TYPE_CHECKING:
     from torch import Tensor
 
-QUICK_CLIPS = 15
+QUICK_CLIPS = 12
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -27,7 +27,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     add("out", metavar="OUT", help="the folder to write: report.html, report.md, figures, cache")
     add("--model", default="default", metavar="MODEL", help="a name (see: models) or a folder")
     add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (cpu)")
-    names = "anchors, prompts, baselines, steps, bitrates; a comma between (all)"
+    names = "of anchors, prompts, baselines, steps, bitrates (these), presets; a comma between"
     add("--experiments", default="", metavar="NAMES", help=names)
     add("--quick", action="store_true", help="fewer settings and clips: some minutes")
     add("--seeds", type=int, default=1, metavar="N", help="takes of each clip (1)")

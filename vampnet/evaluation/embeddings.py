@@ -18,7 +18,7 @@ from vampnet.evaluation import musicnn
 from vampnet.evaluation.mel import log_mel
 
 PATCH_S = 3.0
-PATCH_HOP_S = 2.0
+PATCH_HOP_S = 3.0  # side by side, as the network's authors do
 LEVELS_FFT, LEVELS_MELS = 2048, 40
 
 

@@ -7,13 +7,14 @@ that every figure stands beside. Bitrates are counted from the tokens that a mas
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from vampnet.presets import Preset
 from vampnet.prompts import Prompt
 from vampnet.sampling import Sampling
 
@@ -74,7 +75,9 @@ def prompts(n_coarse: int) -> dict[str, Prompt]:
     return found
 
 
-def experiments(n_coarse: int, n_codebooks: int, sampling: Sampling) -> dict[str, Experiment]:
+def experiments(
+    n_coarse: int, n_codebooks: int, sampling: Sampling, presets: Mapping[str, Preset]
+) -> dict[str, Experiment]:
     """Every experiment by name, for a model of so many coarse and of so many codebooks in all."""
     made = (
         _anchors(n_coarse, n_codebooks, sampling),
@@ -82,6 +85,7 @@ def experiments(n_coarse: int, n_codebooks: int, sampling: Sampling) -> dict[str
         _baselines(n_coarse),
         _steps(n_coarse, sampling),
         _bitrates(n_coarse, sampling),
+        _presets(presets),
     )
     return {experiment.name: experiment for experiment in made}
 
@@ -141,18 +145,34 @@ def _bitrates(n_coarse: int, sampling: Sampling) -> Experiment:
     return Experiment("bitrates", "Bitrates (the paper's figure 5)", question, settings, 0.35)
 
 
+def _presets(presets: Mapping[str, Preset]) -> Experiment:
+    settings = []
+    for name, preset in presets.items():
+        prompt = preset.prompt
+        settings.append(Setting(f"{name}", "vamp", prompt, preset.sampling, beats=True))
+        settings.append(Setting(f"{name}: hold", "hold", prompt, beats=True))
+        settings.append(Setting(f"{name}: random", "random", prompt, beats=True))
+    question = "What do the presets keep, beside holding the last kept frame and noise?"
+    return Experiment("presets", "The presets", question, tuple(settings), 0.3)
+
+
+ASKED_FOR = ("presets",)  # run only where named: they are no part of the paper, and many
+QUICK = {
+    "anchors": ("real", "codec", "coarse", "random tokens 50", "random tokens 100"),
+    "prompts": ("compression", "periodic", "inpaint 2", "beat"),
+    "baselines": ("periodic 16", "compression", "beat"),
+    "steps": ("1 ", "12 ", "36 "),
+    "bitrates": ("every 1.", "every 16."),
+    "presets": ("",),
+}
+
+
 def quick(experiment: Experiment) -> Experiment:
-    """The same question with fewer settings, on a third of the clips."""
-    few = {
-        "anchors": ("real", "codec", "coarse", "random tokens 50", "random tokens 100"),
-        "baselines": ("periodic 16", "compression", "beat"),
-        "steps": ("1 ", "12 ", "36 "),
-        "bitrates": ("every 1.", "every 16."),
-    }.get(experiment.name)
-    if few is None:
-        return replace(experiment, share=0.4)
-    kept = tuple(s for s in experiment.settings if s.name.startswith(few))
-    return replace(experiment, settings=kept, share=0.4)
+    """The same question with fewer settings, on fewer of the clips."""
+    few = tuple(s for s in experiment.settings if s.name.startswith(QUICK[experiment.name]))
+    if experiment.name == "bitrates":
+        few = tuple(s for s in few if "2 codebooks" not in s.name)
+    return replace(experiment, settings=few, share=0.4)
 
 
 def bits_per_second(mask: Tensor, frame_rate_hz: float, vocab_size: int) -> float:
@@ -167,7 +187,7 @@ def ratio_mask(codes: Tensor, ratio: float, rng: torch.Generator) -> Tensor:
 
 
 def chosen(available: dict[str, Experiment], names: Sequence[str]) -> list[Experiment]:
-    """The experiments of these names, in the order of the table; all for none.
+    """The experiments of these names, in the order of the table; for none the paper's.
 
     "anchors" is always among them: the others are read against it. Raises ValueError for a name
     that there is not.
@@ -175,5 +195,5 @@ def chosen(available: dict[str, Experiment], names: Sequence[str]) -> list[Exper
     for name in names:
         if name not in available:
             raise ValueError(f"no experiment '{name}'; there are {', '.join(available)}")
-    wanted = set(names or available) | {"anchors"}
+    wanted = set(names or set(available) - set(ASKED_FOR)) | {"anchors"}
     return [experiment for name, experiment in available.items() if name in wanted]

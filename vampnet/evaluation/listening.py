@@ -17,7 +17,9 @@ from vampnet.evaluation.runs import Bench, Job, Result
 
 # Pictures weigh most: only one clip gets them, and of these settings.
 PICTURED_CLIPS, PICTURED = 1, ("compression 1", "periodic 16", "inpaint 2 s", "beat-driven 75 ms")
-PLAYED = ("codec", "random tokens 100%", "compression", "periodic", "inpaint", "beat")
+PLAYED = (
+    "codec", "random tokens 100%", "compression ", "periodic ", "inpaint ", "beat-driven ",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def _prompts(scores: Scores, axes: list[Axes]) -> bool:
     return True
 
 
-_PROMPTS = ("compression", "periodic", "inpaint", "beat")
+_PROMPTS = ("compression ", "periodic ", "inpaint ", "beat-driven ")
 
 
 def _bitrates(scores: Scores, axes: list[Axes]) -> bool:

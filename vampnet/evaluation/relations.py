@@ -110,7 +110,8 @@ def _bitrates(scores: Scores, _: str) -> list[Relation]:
 
 
 def _beats(scores: Scores, frechet: str) -> list[Relation]:
-    names = [n for n in scores.made if f"{n}: random" in scores.made and scores.n_clips(n)]
+    kinds = ("compression ", "periodic ", "inpaint ", "beat-driven ")
+    names = [n for n in scores.made if n.startswith(kinds) and ":" not in n]
     beat = next((n for n in names if n.startswith("beat")), None)
     if beat is None or len(names) < 3:
         return []

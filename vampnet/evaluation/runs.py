@@ -28,9 +28,9 @@ from vampnet.evaluation.embeddings import Embedding, embed, offline
 from vampnet.evaluation.experiments import Experiment, Setting, bits_per_second, ratio_mask
 from vampnet.evaluation.musical import Heard, compare, hear
 from vampnet.evaluation.seams import click_db, turns
-from vampnet.pipeline import FINE_WINDOW, Pipeline, stretches
+from vampnet.pipeline import FINE_WINDOW, Pipeline, mask_draws, stretches
 
-MEASURES = 1  # counted up when a measure changes: older results are then made anew
+MEASURES = 2  # counted up when a measure changes: older results are then made anew
 EXAMPLES = 2  # clips whose tokens are kept, so that the report can play them
 EDGE_FRAMES = 20  # kept and generated for so long on both sides: an edge that may click
 
@@ -152,6 +152,7 @@ class Bench:
                 beats_s=beats.times_s if beats else (),
                 downbeats_s=beats.downbeats_s if beats else (),
                 onsets_s=before.onsets_s,
+                rng=mask_draws(job.seed),
             )[0]
         if setting.ratio is not None:
             return ratio_mask(codes, setting.ratio, torch.Generator().manual_seed(job.seed))[0]

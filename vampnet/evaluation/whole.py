@@ -33,9 +33,9 @@ SAMPLING_OF = "medium-variation"  # preset whose sampling is evaluated: the mode
 class Plan:
     """What to run.
 
-    names: experiments, none = all. quick: fewer settings and clips. seeds: takes of each clip.
-    clips: at most so many; seconds: their length. workers: sounds made at once. sampling: of the
-    model, None = the one the presets are tuned to.
+    names: experiments, none = the paper's. quick: fewer settings and clips. seeds: takes of each
+    clip. clips: at most so many; seconds: their length. workers: sounds made at once. sampling: of
+    the model, None = the one the presets are tuned to.
     """
 
     names: tuple[str, ...] = ()
@@ -77,9 +77,10 @@ def evaluate(
     """
     plan, out, start = plan or Plan(), Path(out), time.monotonic()
     pipeline = Pipeline.load(model, device)
-    sampling = plan.sampling or presets()[SAMPLING_OF].sampling
+    known = presets()
+    sampling = plan.sampling or known[SAMPLING_OF].sampling
     n_coarse = pipeline.coarse.config.n_codebooks
-    available = table.experiments(n_coarse, pipeline.codec.n_codebooks, sampling)
+    available = table.experiments(n_coarse, pipeline.codec.n_codebooks, sampling, known)
     chosen = table.chosen(available, plan.names)
     if plan.quick:
         chosen = [table.quick(experiment) for experiment in chosen]
