@@ -16,7 +16,7 @@ from vampnet.beats import beat_grid
 from vampnet.evaluation import experiments as table
 from vampnet.evaluation import runs
 from vampnet.evaluation.baselines import random_tokens
-from vampnet.evaluation.clips import cut, places
+from vampnet.evaluation.clips import Clip, cut, places
 from vampnet.evaluation.intervals import Estimate
 from vampnet.evaluation.musical import compare, hear, level_changes, tempo_drift_percent
 from vampnet.evaluation.relations import relations
@@ -271,6 +271,21 @@ def test_relations_hold_fail_or_are_open(small):
     assert verdict(high, middle, low) == "fails"
     assert verdict(low, [0.3, 0.9, 0.6, 0.4], high) == "open"
     assert verdict([math.nan] * 4, middle, high) == "open"
+
+
+def test_the_floor_is_that_of_halves_of_the_real_music():
+    rng = torch.Generator().manual_seed(1)
+    setting, sound = table.Setting("real music", "real"), torch.zeros(3)
+    results = {
+        Job(setting, Clip(n, "", sound, RATE), 0): Result(
+            {}, {"musicnn": torch.randn(3, 4, generator=rng)}
+        )
+        for n in range(40)
+    }
+    scores = Scores(results)
+    for measure in ("frechet:musicnn", "kernel:musicnn"):
+        floor = scores.estimate("real music", measure)
+        assert floor.half > 0 and floor.low < 0.3 and abs(floor.value) < 1, measure
 
 
 def test_seeds_of_a_clip_count_as_one(small):

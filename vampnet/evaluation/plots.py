@@ -80,6 +80,14 @@ def _anchors(axes: Axes, scores: Scores, measure: str) -> None:
     _level(axes, scores, "random tokens 100%", measure, RANDOM)
 
 
+def _legend(axes: Axes) -> None:
+    """Above both plots, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    axes.figure.legend(  # pyright: ignore[reportCallIssue]
+        handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8, frameon=False
+    )
+
+
 def _steps(scores: Scores, axes: list[Axes]) -> bool:
     x = {f"{n} steps": float(n) for n in STEPS if scores.n_clips(f"{n} steps")}
     if not x:
@@ -95,7 +103,7 @@ def _steps(scores: Scores, axes: list[Axes]) -> bool:
         one.set_xlabel("sampling steps")
         one.set_ylabel(label)
         one.set_ylim(bottom=min(0.0, one.get_ylim()[0]))
-    axes[0].legend(fontsize=8, frameon=False)
+    _legend(axes[0])
     return True
 
 
@@ -124,7 +132,7 @@ def _prompts(scores: Scores, axes: list[Axes]) -> bool:
             )
         one.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
         one.set_ylabel(label)
-    axes[0].legend(fontsize=8, frameon=False)
+    _legend(axes[0])
     return True
 
 
@@ -140,6 +148,8 @@ def _bitrates(scores: Scores, axes: list[Axes]) -> bool:
     ):
         for period, colour in zip(BITRATE_PERIODS, SHADES, strict=True):
             mine = [n for n in names if n.startswith(f"every {period}. ")]
+            if not mine:
+                continue
             x = {n: scores.estimate(n, "bits_per_s").value for n in mine}
             what = "every frame" if period == 1 else f"every {period}. frame"
             _curve(one, scores, x, measure, colour, what)
@@ -148,5 +158,5 @@ def _bitrates(scores: Scores, axes: list[Axes]) -> bool:
         one.set_xlabel("bit/s")
         one.set_ylabel(label)
         one.set_ylim(bottom=min(0.0, one.get_ylim()[0]))
-    axes[0].legend(fontsize=8, frameon=False)
+    _legend(axes[0])
     return True

@@ -19,6 +19,7 @@ from vampnet.evaluation.intervals import Estimate, jackknife
 from vampnet.evaluation.runs import Job, Result
 
 FRECHET, KERNEL = "frechet:", "kernel:"  # before an embedding's name: a measure of a set
+SPLITS = 40  # random halves of the real music that tell the floor
 NOTHING = Estimate(math.nan, math.nan)
 
 
@@ -32,9 +33,11 @@ class Scores:
     def __init__(self, results: Mapping[Job, Result]):
         self.made: dict[str, dict[int, list[Result]]] = {}
         self.real: dict[int, dict[str, Tensor]] = {}
+        self._real_names: set[str] = set()
         for job, result in results.items():
             if job.setting.source == "real":
                 self.real[job.clip.number] = result.points
+                self._real_names.add(job.setting.name)
             takes = self.made.setdefault(job.setting.name, {})
             takes.setdefault(job.clip.number, []).append(result)
         self.embeddings = tuple(next(iter(self.real.values()), {}))
@@ -50,6 +53,8 @@ class Scores:
         clips = self._measured(setting, measure)
         if not clips:
             return NOTHING
+        if ":" in measure and setting in self._real_names:
+            return self.floor(measure)
         if measure.startswith(FRECHET):
             value = self._at_infinity(setting, measure.removeprefix(FRECHET))
             return jackknife(clips, self._figure(setting, measure), value)
@@ -63,9 +68,27 @@ class Scores:
         one, other = self._figure(first, measure), self._figure(second, measure)
         return jackknife(clips, lambda some: one(some) - other(some))
 
-    def floor(self, embedding: str, measure: str = FRECHET) -> Estimate:
-        """What the real music scores against its own other half: the least that can be read."""
-        return self.estimate("real music", measure + embedding)
+    def floor(self, measure: str) -> Estimate:
+        """What the real music scores against its other half: the least that can be told apart.
+
+        The interval covers 95 % of random halves.
+        """
+        kind, _, embedding = measure.partition(":")
+        order = sorted(self.real)
+        axes = self._axes[embedding]
+        points = [self.real[c][embedding] for c in order]
+        seen = [axes(p) for p in points]
+        found = []
+        for seed in range(SPLITS):
+            if kind + ":" == FRECHET:
+                found.append(frechet_at_infinity(seen, range(len(order)), seen, 1, seed))
+                continue
+            mixed = torch.randperm(len(order), generator=torch.Generator().manual_seed(seed))
+            halves = mixed.chunk(2)
+            split = [[(int(c), points[int(c)]) for c in half] for half in halves]
+            found.append(self._kernel(embedding, split[0], split[1]))
+        values = torch.tensor(found)
+        return Estimate(float(values.mean()), 1.96 * float(values.std()))
 
     def n_clips(self, setting: str) -> int:
         """How many clips a setting was run on."""
