@@ -89,7 +89,7 @@ def train_decoder(
     windows(n_items, n_frames, rng) gives audio, float (B, 1, T * hop), and its codes, int64
     (B, N, T).
     """
-    tables = mel_tables(codec)
+    tables = [table.to(codec.codebooks.device) for table in mel_tables(codec)]
 
     def loss(rng: torch.Generator) -> Tensor:
         audio, codes = windows(plan.batch, plan.frames, rng)
