@@ -236,4 +236,4 @@ def run_all(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return found
+    return {job: found[job] for job in todo}
