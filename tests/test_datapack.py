@@ -133,13 +133,14 @@ def test_one_command_trains_from_a_pack(prepared, codec, tokens, tmp_path, monke
     )
     monkeypatch.setattr(recipe, "Recipe", lambda: tiny)
     pieces = Pack.load(prepared, "train")
-    file = datapack.write(pieces, tokens, codec, tmp_path / "a.pack")
+    file = datapack.write(pieces, tokens, codec, tmp_path / "a.pack", attribution="by somebody")
     line = ["train", str(file), str(tmp_path / "work"), "--minutes", "0.02", "--device", "cpu"]
     assert cli.main([*line, "--licence", "CC-BY-SA-4.0"]) == 0
     for stage in ("codec", "coarse", "c2f"):
         assert (tmp_path / "work" / stage / "state.pt").is_file()
     made = Pipeline.load(tmp_path / "work" / "model")
     assert torch.equal(made.codec.codebooks, codec.codebooks.half().float())
+    assert (tmp_path / "work/model/ATTRIBUTION.md").read_text() == "by somebody"
     began = time.monotonic()
     assert cli.main(line) == 0  # all done: only written
     assert time.monotonic() - began < 20

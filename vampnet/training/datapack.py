@@ -145,6 +145,12 @@ def read(file: str | Path) -> Material:
     return Material(codec, splits["train"], splits.get("heldout"), clips, clip_tokens)
 
 
+def credit(file: str | Path) -> str:
+    """The attribution in a data pack, which goes with the weights trained on it."""
+    with zipfile.ZipFile(file) as archive:
+        return archive.read(ATTRIBUTION).decode("utf-8")
+
+
 def _tokens(archive: zipfile.ZipFile, split: str, index: dict) -> Tokens:
     facts = index["splits"][split]
     starts = torch.tensor(facts["starts"])

@@ -181,9 +181,21 @@ def train(
         models.append(train_masked(model.to(device), tokens, heldout, plan, work / name, log).cpu())
     digest = hashlib.sha256((work / "train.tokens").read_bytes()).hexdigest()
     metadata = {"licence": licence, "training_tokens_sha256": digest}
-    return checkpoints.save_folder(
+    made = checkpoints.save_folder(
         work / "model", codec, models[0], models[1], metadata=metadata, dtype=torch.float16
     )
+    credit = _credit(Path(music))
+    if credit:
+        (made / datapack.ATTRIBUTION).write_text(credit, encoding="utf-8")
+    return made
+
+
+def _credit(music: Path) -> str:
+    """Who made the music, where a prepared set or a data pack tells it."""
+    if music.is_file():
+        return datapack.credit(music)
+    notes = music / datapack.ATTRIBUTION
+    return notes.read_text(encoding="utf-8") if notes.is_file() else ""
 
 
 Parts = tuple[Codec, VampNet | None, VampNet | None]
@@ -275,13 +287,12 @@ def pack_up(
     sets = {split: Pack.load(music, split) for split in ("train", "heldout")}
     log("encoding")
     tokens = {split: encode(found, codec) for split, found in sets.items() if found.pieces}
-    notes = music / "ATTRIBUTION.md"
     return datapack.write(
         sets["train"],
         tokens,
         codec,
         target,
-        attribution=notes.read_text(encoding="utf-8") if notes.is_file() else "",
+        attribution=_credit(music),
         max_mib=max_mib,
         log=log,
     )
