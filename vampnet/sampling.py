@@ -135,13 +135,13 @@ def choose(
         logits = top_p_filter(logits, sampling.top_p)
     if sampling.typical_mass:
         logits = typical_filter(logits, sampling.typical_mass, sampling.typical_min_tokens)
+    scaled = logits
+    if sampling.temperature not in (0.0, 1.0):
+        scaled = logits / sampling.temperature
+    log_p = scaled.log_softmax(-1)
     if greedy or not sampling.temperature:
-        scaled = logits / sampling.temperature if sampling.temperature else logits
-        best = scaled.log_softmax(-1).max(-1)
+        best = log_p.max(-1)
         return best.indices, best.values
-    if sampling.temperature != 1.0:
-        logits = logits / sampling.temperature
-    log_p = logits.log_softmax(-1)
     total = log_p.exp().cumsum(-1)
     target = uniform[:, None].to(total.dtype) * total[:, -1:]
     token = torch.searchsorted(total, target, right=True).clamp(max=logits.shape[-1] - 1)
