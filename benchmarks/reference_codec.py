@@ -16,14 +16,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vampnet.bench import LAC_SIZES
 from vampnet.codec import DAC, FAMILIES
 
 SIZES = {  # what the published codecs of 44.1 kHz are built from
-    "lac": {
-        "encoder_rates": (2, 6, 8, 8),
-        "decoder_rates": (6, 4, 4, 2, 2, 2),
-        "n_codebooks": 14,
-    },
+    "lac": LAC_SIZES,
     "dac": {"encoder_rates": (2, 4, 8, 8), "decoder_rates": (8, 8, 4, 2), "n_codebooks": 9},
 }
 

@@ -31,7 +31,11 @@ from vampnet.precision import Int8Linear, choose_precision, prepare
 from vampnet.presets import Preset, presets
 
 FULL_SIZE = "full-size"
-ENCODER_RATES, DECODER_RATES = (2, 6, 8, 8), (6, 4, 4, 2, 2, 2)  # the original codec's
+LAC_SIZES = {  # the published codec's
+    "encoder_rates": (2, 6, 8, 8),
+    "decoder_rates": (6, 4, 4, 2, 2, 2),
+    "n_codebooks": 14,
+}
 FINE = VampNetConfig(n_codebooks=14, n_conditioning_codebooks=4, n_layers=16)
 STAGES = ("read", "encode", "mask", "coarse", "fine", "decode", "write", "whole")
 RATE_HZ = 44_100  # of the region
@@ -76,7 +80,7 @@ def full_size(device: str = "cpu", precision: str = "auto") -> Pipeline:
     models = []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        codec = LAC(encoder_rates=ENCODER_RATES, decoder_rates=DECODER_RATES, n_codebooks=14)
+        codec = LAC(**LAC_SIZES)
         for config in (VampNetConfig(), FINE):
             model = VampNet(config).eval()
             model.codebooks.copy_(codec.codebooks[: config.n_codebooks])

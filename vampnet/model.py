@@ -9,6 +9,7 @@ codebooks, the coarse-to-fine model hears ``n_conditioning_codebooks`` and predi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -162,6 +163,15 @@ class Layer(nn.Module):
         return x + self.dropout(self.feed_forward(self.norm_2(x)))
 
 
+def _scores(layer: nn.Module, x: Tensor, codebook: int | None, size: int) -> Tensor:
+    """A codebook-major linear layer's rows as (..., P, size); of one codebook: (..., 1, size)."""
+    if codebook is None:
+        return layer(x).unflatten(-1, (-1, size))
+    rows = slice(codebook * size, (codebook + 1) * size)
+    bias = layer.bias[rows] if isinstance(layer.bias, Tensor) else None
+    return F.linear(x, layer.get_parameter("weight")[rows], bias).unsqueeze(-2)
+
+
 class VampNet(nn.Module):
     """Masked acoustic token model (paper, section 3.2).
 
@@ -186,8 +196,7 @@ class VampNet(nn.Module):
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.n_layers))
         self.norm = RMSNorm(c.embedding_dim)
         self.classifier = nn.Linear(c.embedding_dim, rows)
-        self._bias_key: tuple[object, ...] = ()
-        self._bias_made = torch.empty(0)
+        self._made: dict[str, tuple[tuple[object, ...], Tensor]] = {}
         self.tied: nn.Linear | None = None
         if c.tied_head_scale:
             latent = c.n_predicted_codebooks * c.latent_dim
@@ -227,15 +236,28 @@ class VampNet(nn.Module):
         rows = values.unfold(0, n_frames, 1).flip(0)
         return rows.permute(1, 0, 2)[None].contiguous()
 
-    def _bias(self, n_frames: int) -> Tensor:
-        """The position bias, made once for all passes over one length where nothing is trained."""
+    def _kept(self, name: str, weight: Tensor, extra: int, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` makes of `weight`, once for all passes where nothing is trained.
+
+        Made anew for another ``extra``, and where the weight was loaded, moved or changed in place.
+        """
         if torch.is_grad_enabled():
-            return self.position_bias(n_frames)
+            return make()
+        version = 0 if weight.is_inference() else weight._version
+        key = (extra, weight.device, weight.data_ptr(), version)
+        if name not in self._made or self._made[name][0] != key:
+            self._made[name] = key, make()
+        return self._made[name][1]
+
+    def _bias(self, n_frames: int) -> Tensor:
+        """The position bias; that of the last length is at hand."""
         weight = self.relative_bias.weight
-        key = (n_frames, weight.device, weight.data_ptr(), weight._version)
-        if self._bias_key != key:
-            self._bias_key, self._bias_made = key, self.position_bias(n_frames)
-        return self._bias_made
+        return self._kept("bias", weight, n_frames, lambda: self.position_bias(n_frames))
+
+    def _directions(self) -> Tensor:
+        """Vectors of the predicted codebooks at length 1, float (P, V, latent_dim)."""
+        first, books = self.config.n_conditioning_codebooks, self.codebooks
+        return self._kept("books", books, first, lambda: F.normalize(books[first:], dim=-1))
 
     def hidden(self, codes: Tensor) -> Tensor:
         """What the classifier sees: int64 (B, N, T) in, float (B, T, D) out."""
@@ -252,28 +274,14 @@ class VampNet(nn.Module):
         predicted codebook ``codebook`` (0..P-1) alone.
         """
         c = self.config
-        if codebook is not None:
-            return self._classify_one(hidden, codebook)
-        shape = (*hidden.shape[:-1], c.n_predicted_codebooks, -1)
-        logits = self.classifier(hidden).view(shape)
-        if self.tied is None:
-            return logits
-        rows = F.normalize(self.codebooks[c.n_conditioning_codebooks :], dim=-1)
-        direction = F.normalize(self.tied(hidden).view(shape), dim=-1)
-        cosine = torch.einsum("...pl,pvl->...pv", direction, rows.to(direction.dtype))
-        return logits + c.tied_head_scale * cosine
-
-    def _classify_one(self, hidden: Tensor, codebook: int) -> Tensor:
-        c, head = self.config, self.classifier
-        part = slice(codebook * c.vocab_size, (codebook + 1) * c.vocab_size)
-        logits = F.linear(hidden, head.weight[part], head.bias[part])
-        if self.tied is None:
-            return logits
-        latent = slice(codebook * c.latent_dim, (codebook + 1) * c.latent_dim)
-        rows = F.normalize(self.codebooks[c.n_conditioning_codebooks + codebook], dim=-1)
-        direction = F.normalize(F.linear(hidden, self.tied.weight[latent]), dim=-1)
-        cosine = F.linear(direction, rows.to(direction.dtype))
-        return logits.add_(cosine, alpha=c.tied_head_scale)
+        logits = _scores(self.classifier, hidden, codebook, c.vocab_size)
+        if self.tied is not None:
+            books = self._directions()[slice(None) if codebook is None else [codebook]]
+            latent = _scores(self.tied, hidden, codebook, c.latent_dim)
+            direction = F.normalize(latent, dim=-1)
+            cosine = torch.einsum("...pl,pvl->...pv", direction, books.to(direction.dtype))
+            logits = logits.add_(cosine, alpha=c.tied_head_scale)
+        return logits if codebook is None else logits.squeeze(-2)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Logits of the predicted codebooks.

@@ -111,11 +111,16 @@ def overlap_add(columns: Tensor, hop: int) -> Tensor:
     return wave.flatten(1)
 
 
-def _to_wave(spectrum: Tensor, window: Tensor, hop: int) -> Tensor:
+def _weight(window: Tensor, n_columns: int, hop: int) -> Tensor:
+    """What overlapping squared windows sum to, float (1, samples): the inverse divides by it."""
+    columns = window.square().expand(1, n_columns, len(window))
+    return overlap_add(columns, hop).clamp_(min=1e-3)
+
+
+def _to_wave(spectrum: Tensor, window: Tensor, hop: int, weight: Tensor) -> Tensor:
     """Least-squares inverse of a short-time spectrum, complex (B, columns, bins)."""
-    weight = overlap_add(window.square().expand(1, spectrum.shape[1], len(window)), hop)
-    columns = torch.fft.irfft(spectrum, n=len(window)) * window
-    return overlap_add(columns, hop) / weight.clamp(min=1e-3)
+    columns = torch.fft.irfft(spectrum, n=len(window)).mul_(window)
+    return overlap_add(columns, hop).div_(weight)
 
 
 def griffin_lim(
@@ -127,10 +132,11 @@ def griffin_lim(
     complex, same shape.
     """
     n_fft, n_columns = window.shape[0], magnitude.shape[1]
+    weight = _weight(window, n_columns, hop)
     spectrum = magnitude * phase
     previous: Tensor | None = None
     for _ in range(iterations):
-        wave = _to_wave(spectrum, window, hop)
+        wave = _to_wave(spectrum, window, hop, weight)
         columns = wave.unfold(-1, n_fft, hop)[:, :n_columns]
         rebuilt = torch.view_as_real(torch.fft.rfft(columns * window))
         pushed = rebuilt if previous is None else torch.lerp(previous, rebuilt, 1 + momentum)
@@ -154,6 +160,7 @@ def sound(magnitude: Tensor, band: Band, hop: int, iterations: int, momentum: fl
     phase = peak_phase(full, len(small), small_step, REPEAT * band.per_frame)
     spectrum = griffin_lim(full, phase, small, small_step, rounds, momentum)
     above = band.n_fft // 2 + 1 - spectrum.shape[-1]
-    wave = _to_wave(F.pad(spectrum * band.decimation, (0, above)), window, step)
+    whole = F.pad(spectrum * band.decimation, (0, above))
+    wave = _to_wave(whole, window, step, _weight(window, magnitude.shape[1], step))
     start = band.n_fft // 2 - step // 2  # column 0 is centred half a step into the signal
     return wave[:, start : start + magnitude.shape[1] * step]
