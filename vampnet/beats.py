@@ -27,6 +27,7 @@ _ENVELOPE_HOP = 110  # samples, 5 ms
 _ENVELOPE_HZ = _RATE_HZ / _ENVELOPE_HOP
 _ENVELOPE_WINDOW = 512  # samples, 23 ms
 _ENVELOPE_LAG = 2  # frames over which a rise is measured
+_SMOOTHING_S = 0.02  # spread of an attack where beats are sought: players are no more exact
 _ENVELOPE_BLOCK = 12_000  # frames, a minute: memory stays flat
 
 _SILENCE = 1e-4  # peak, -80 dBFS
@@ -229,7 +230,8 @@ def _hear_network(mono: np.ndarray) -> tuple[np.ndarray, bool]:
 def _hear_envelope(envelope: np.ndarray) -> np.ndarray:
     """Beats by dynamic programming over attacks (Ellis, "Beat Tracking by Dynamic Programming",
     2007), without bars: every fourth beat from the strongest place on counts as a downbeat."""
-    strength = envelope / (envelope.std() + 1e-9)
+    strength = _smooth(envelope)
+    strength = strength / (strength.std() + 1e-9)
     period = _period(strength)
     if period is None:
         return np.zeros((0, 2))
@@ -254,6 +256,15 @@ def _hear_envelope(envelope: np.ndarray) -> np.ndarray:
     first = max(range(min(4, len(frames))), key=lambda i: strength[frames[i::4]].mean())
     times = frames / _ENVELOPE_HZ
     return np.stack([times, (np.arange(len(frames)) - first) % 4 + 1], axis=1)
+
+
+def _smooth(envelope: np.ndarray) -> np.ndarray:
+    """The envelope under a bell curve: attacks that are nearly together count together."""
+    spread = _SMOOTHING_S * _ENVELOPE_HZ
+    at = np.arange(-round(3 * spread), round(3 * spread) + 1)
+    bell = np.exp(-0.5 * (at / spread) ** 2)
+    padded = np.pad(envelope, len(at) // 2)
+    return np.convolve(padded, bell / bell.sum(), mode="valid")
 
 
 def _period(strength: np.ndarray) -> float | None:
