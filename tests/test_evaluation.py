@@ -13,6 +13,7 @@ from vampnet.evaluation.musical import (
     chroma_correlation,
     f_measure,
     onset_correlation,
+    onset_envelope,
 )
 from vampnet.mel import hz_to_mel, mel_bands
 
@@ -57,6 +58,14 @@ def test_onsets_in_the_same_places_correlate() -> None:
     a, b = chord(4.0, seed=1)[0], chord(4.0, seed=2)[0]
     assert onset_correlation(a, b, RATE) > 0.8  # other chords, same attacks
     assert onset_correlation(a, a.roll(11025), RATE) < 0.5
+
+
+def test_onset_envelope_is_that_of_librosa() -> None:
+    librosa = pytest.importorskip("librosa")
+    for sound in (chord(3.0, seed=3)[0], noise(1.0, amplitude=0.3)[0]):
+        theirs = librosa.onset.onset_strength(y=sound.numpy(), sr=RATE, center=False)
+        ours = onset_envelope(sound, RATE)
+        torch.testing.assert_close(ours, torch.from_numpy(theirs)[1:], atol=2e-3, rtol=1e-3)
 
 
 def test_f_measure_by_hand() -> None:

@@ -112,12 +112,21 @@ def _prompts(n_coarse: int, sampling: Sampling) -> Experiment:
 
 
 def _baselines(n_coarse: int) -> Experiment:
-    settings = []
-    for name, prompt in prompts(n_coarse).items():
-        settings.append(Setting(f"{name}: hold", "hold", prompt, beats=True))
-        settings.append(Setting(f"{name}: random", "random", prompt, beats=True))
+    settings = [
+        setting
+        for name, prompt in prompts(n_coarse).items()
+        for setting in _without_model(name, prompt)
+    ]
     question = "What would holding the last kept frame, or noise, score in the model's place?"
     return Experiment("baselines", "The same masks, no model", question, tuple(settings), 0.4)
+
+
+def _without_model(name: str, prompt: Prompt) -> tuple[Setting, Setting]:
+    """What stands beside every prompt: holding the last kept frame, and noise."""
+    return (
+        Setting(f"{name}: hold", "hold", prompt, beats=True),
+        Setting(f"{name}: random", "random", prompt, beats=True),
+    )
 
 
 def _steps(n_coarse: int, sampling: Sampling) -> Experiment:
@@ -148,10 +157,8 @@ def _bitrates(n_coarse: int, sampling: Sampling) -> Experiment:
 def _presets(presets: Mapping[str, Preset]) -> Experiment:
     settings = []
     for name, preset in presets.items():
-        prompt = preset.prompt
-        settings.append(Setting(f"{name}", "vamp", prompt, preset.sampling, beats=True))
-        settings.append(Setting(f"{name}: hold", "hold", prompt, beats=True))
-        settings.append(Setting(f"{name}: random", "random", prompt, beats=True))
+        settings.append(Setting(name, "vamp", preset.prompt, preset.sampling, beats=True))
+        settings += _without_model(name, preset.prompt)
     question = "What do the presets keep, beside holding the last kept frame and noise?"
     return Experiment("presets", "The presets", question, tuple(settings), 0.3)
 

@@ -10,17 +10,23 @@ import torch
 from torch import Tensor
 
 from vampnet.beats import Beats, onsets, track
-from vampnet.evaluation.mel import log_mel, mel_error
+from vampnet.evaluation.mel import mel_error
 from vampnet.loudness import loudness_lufs
+from vampnet.mel import mel_bands
 
 CHROMA_FFT = 8192
 CHROMA_HOP = 2048
 CHROMA_LOW_HZ, CHROMA_HIGH_HZ = 55.0, 2000.0
 A4_HZ = 440.0
-ONSET_FFT = 1024
-ONSET_MELS = 80
+ONSET_FFT, ONSET_HOP = 2048, 512
+ONSET_MELS = 128
+ONSET_RANGE_DB = 80.0
 BEAT_TOLERANCE_S = 0.07
 ONSET_TOLERANCE_S = 0.05
+# Of the trackers at hand the one whose answer survives a codec best: what it hears in a clip and in
+# the clip encoded and decoded agrees to F 0.97, the network's to 0.63 (20 held-out clips); beside
+# known tempos of rendered music it is the more exact one too, 0.85 against 0.76.
+BEAT_TRACKER = "envelope"
 
 
 def correlation(first: Tensor, second: Tensor) -> float:
@@ -56,10 +62,19 @@ def chroma_correlation(first: Tensor, second: Tensor, rate_hz: int) -> float:
 
 
 def onset_envelope(audio: Tensor, rate_hz: int) -> Tensor:
-    """Mean rise of the log mel spectrum every 256 samples: float (S,) to (frames,)."""
-    levels = log_mel(audio, rate_hz, ONSET_FFT, ONSET_MELS).clamp(min=-3.0)
-    rise = (levels[:, 2:] - levels[:, :-2]).clamp(min=0)
-    return rise.mean(0)
+    """Mean rise of the mel spectrum in dB from one frame to the next: float (S,) to (frames - 1,).
+
+    As librosa's onset_strength has it (McFee et al., SciPy 2015; Boeck and Widmer, DAFx 2013):
+    128 bands of power, hop 512, levels more than 80 dB under the loudest cut off.
+    """
+    window = torch.hann_window(ONSET_FFT, dtype=audio.dtype, device=audio.device)
+    spectrum = torch.stft(
+        audio, ONSET_FFT, ONSET_HOP, window=window, pad_mode="constant", return_complex=True
+    )
+    power = spectrum.abs().square().T @ mel_bands(ONSET_FFT, rate_hz, ONSET_MELS).to(audio)
+    levels = 10 * power.clamp(min=1e-10).log10()
+    levels = levels.clamp(min=float(levels.max()) - ONSET_RANGE_DB)
+    return levels.diff(dim=0).clamp(min=0).mean(-1)
 
 
 def onset_correlation(first: Tensor, second: Tensor, rate_hz: int) -> float:
@@ -119,8 +134,8 @@ class Heard:
 
 def hear(sound: Tensor, rate_hz: int, beats: bool) -> Heard:
     """Onsets, and beats if asked, of a mono sound float (S,)."""
-    times = onsets(sound, rate_hz)
-    return Heard(sound, rate_hz, times, track(sound, rate_hz) if beats else None)
+    heard = track(sound, rate_hz, tracker=BEAT_TRACKER) if beats else None
+    return Heard(sound, rate_hz, onsets(sound, rate_hz), heard)
 
 
 def compare(before: Heard, after: Heard) -> dict[str, float]:

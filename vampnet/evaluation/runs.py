@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vampnet import checkpoints
+from vampnet.beats import NO_BEATS, Beats, track
 from vampnet.evaluation.baselines import hold_last, random_tokens
 from vampnet.evaluation.clips import Clip
 from vampnet.evaluation.embeddings import Embedding, embed, offline
@@ -30,7 +31,7 @@ from vampnet.evaluation.musical import Heard, compare, hear
 from vampnet.evaluation.seams import click_db, turns
 from vampnet.pipeline import FINE_WINDOW, Pipeline, mask_draws, stretches
 
-MEASURES = 2  # counted up when a measure changes: older results are then made anew
+MEASURES = 3  # counted up when a measure changes: older results are then made anew
 EXAMPLES = 2  # clips whose tokens are kept, so that the report can play them
 EDGE_FRAMES = 20  # kept and generated for so long on both sides: an edge that may click
 
@@ -91,6 +92,7 @@ class Bench:
         self.rate_hz = pipeline.codec.sample_rate
         self.embeddings = tuple(embeddings or offline(self.rate_hz))
         self._inputs: dict[int, tuple[Tensor, Heard]] = {}
+        self._grids: dict[int, Beats] = {}
         self._lock = Lock()
 
     def place(self, job: Job) -> Path:
@@ -121,6 +123,16 @@ class Bench:
                 self._inputs[clip.number] = found
         return found
 
+    def grid(self, clip: Clip) -> Beats:
+        """The beats that a prompt goes by, as the pipeline hears them; not those of the measure."""
+        with self._lock:
+            found = self._grids.get(clip.number)
+        if found is None:
+            found = track(clip.sound, clip.rate_hz)
+            with self._lock:
+                self._grids[clip.number] = found
+        return found
+
     @torch.inference_mode()
     def measure(self, job: Job) -> Result:
         """Make the sound of a job and take every measure of it."""
@@ -144,13 +156,13 @@ class Bench:
         """What a job generates, bool (N, T), True = generate; None where it keeps all."""
         setting = job.setting
         if setting.prompt is not None:
-            beats = before.beats
+            beats = self.grid(job.clip) if setting.prompt.needs_beats else NO_BEATS
             return setting.prompt.mask(
                 codes.shape[-1],
                 codes.shape[1],
                 self.pipeline.frame_rate_hz,
-                beats_s=beats.times_s if beats else (),
-                downbeats_s=beats.downbeats_s if beats else (),
+                beats_s=beats.times_s,
+                downbeats_s=beats.downbeats_s,
                 onsets_s=before.onsets_s,
                 rng=mask_draws(job.seed),
             )[0]
