@@ -11,7 +11,7 @@ import torch
 
 from vampnet import precision
 from vampnet.model import VampNet, VampNetConfig
-from vampnet.precision import Int8Linear, choose_precision, prepare
+from vampnet.precision import Int8Linear, PackedLinear, can_pack, choose_precision, prepare
 from vampnet.sampling import Sampling, generate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
@@ -103,6 +103,33 @@ def test_an_int8_layer_is_near_and_rows_are_independent() -> None:
     assert torch.equal(quick(x)[0], found[0])
     assert torch.equal(quick(x[:1, :3])[0], found[0, :3])
     assert torch.isfinite(quick(torch.zeros(1, 4, 64))).all()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@torch.inference_mode()
+def test_a_packed_layer_is_the_plain_one_for_any_number_of_rows(bias: bool) -> None:
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(96, 160, bias=bias)
+    if not can_pack(linear):
+        pytest.skip("this machine's torch has no packed products")
+    quick = PackedLinear(linear)
+    for shape in ((1, 96), (1, 1, 96), (2, 7, 96), (1, 575, 96), (3, 640, 96)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(quick(x), linear(x), atol=1e-5, rtol=0)
+    x = torch.randn(96, 33).t()  # rows that do not lie one behind the other
+    torch.testing.assert_close(quick(x), linear(x), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_layers_stay_plain_where_nothing_can_be_packed(monkeypatch) -> None:
+    assert not can_pack(torch.nn.Linear(4, 4, device="meta"))
+    assert not can_pack(torch.nn.Linear(4, 4).double())
+    monkeypatch.setattr(precision.platform, "machine", lambda: "arm64")
+    model = small()
+    codes = torch.randint(49, (1, 4, 21), generator=torch.Generator().manual_seed(1))
+    quick = fast(model)
+    assert not any(isinstance(m, PackedLinear) for m in quick.modules())
+    torch.testing.assert_close(quick(codes), reference_logits(model, codes), atol=1e-4, rtol=0)
 
 
 def test_auto_takes_int8_where_the_processor_is_made_for_it(monkeypatch) -> None:

@@ -84,8 +84,9 @@ def full_size(device: str = "cpu", precision: str = "auto") -> Pipeline:
         for config in (VampNetConfig(), FINE):
             model = VampNet(config).eval()
             model.codebooks.copy_(codec.codebooks[: config.n_codebooks])
+            model.to(device)
             prepare(model, choose_precision(model, precision, device))
-            models.append(model.to(device))
+            models.append(model)
     return Pipeline(codec.eval().to(device), *models, name=FULL_SIZE)
 
 
