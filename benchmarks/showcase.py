@@ -1,0 +1,185 @@
+"""Sound examples of a model with their pictures, and whether seeds and presets differ: one command.
+
+    python benchmarks/showcase.py MUSIC docs/examples [--model MODEL] [--presets A,B,C]
+
+MUSIC: a folder of the held-out files that docs/training-data.csv tells artist and licence of.
+Writes six pieces as Ogg files (input, codec alone, three presets), a sheet of spectrograms for
+each, and README.md with credits and figures; prints the figures. Equal models and music give equal
+files on the same machine. What a listener wrote between the marks of README.md stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from showcase_page import (  # noqa: E402
+    CODEC,
+    INPUT,
+    Facts,
+    checks,
+    file_name,
+    kept_words,
+    linked_files,
+    page,
+)
+from showcase_pieces import Piece, choose, credits, write_ogg  # noqa: E402
+
+from harp_app.region import Region  # noqa: E402
+from vampnet.evaluation.clips import Clip, cut  # noqa: E402
+from vampnet.evaluation.directions import ClipFigures, measure_clip  # noqa: E402
+from vampnet.evaluation.musical import hear  # noqa: E402
+from vampnet.evaluation.runs import model_hash  # noqa: E402
+from vampnet.evaluation.sheets import sheet  # noqa: E402
+from vampnet.pipeline import Pipeline  # noqa: E402
+from vampnet.presets import Preset, presets  # noqa: E402
+
+SHOWN = "small-variation,loop-variation,beat-variation"
+SEEDS = (0, 1)
+MANIFEST = ROOT / "docs" / "training-data.csv"
+PAGE = "README.md"
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A model and the presets that are shown and checked."""
+
+    pipeline: Pipeline
+    shown: dict[str, Preset]
+    checked: dict[str, Preset]
+
+    @torch.inference_mode()
+    def sounds(self, piece: Piece) -> dict[str, Region]:
+        """Everything one hears of a piece, by name, at the input's level and rate."""
+        codec, region = self.pipeline.codec, piece.region
+        heard = region.to_model(codec.sample_rate)
+        made = {INPUT: region}
+        again = codec.decode(codec.encode(heard), heard.shape[-1])[:, 0]
+        made[CODEC] = region.like(again, codec.sample_rate)
+        for name, preset in self.shown.items():
+            vamp = self.pipeline.vamp(heard, preset.prompt, preset.sampling, SEEDS[0])
+            made[name] = region.like(vamp.audio[0], codec.sample_rate)
+        return made
+
+    def show(self, piece: Piece, out: Path) -> None:
+        """Write the sounds and the sheet of a piece."""
+        sounds = self.sounds(piece)
+        for what, region in sounds.items():
+            write_ogg(out / file_name(piece, what), region, piece.credit, what)
+        mono = [(what, region.samples.mean(0)) for what, region in sounds.items()]
+        credit = piece.credit
+        title = f"{credit.title} \u2013 {credit.name} ({credit.licence}), {piece.place()}"
+        sheet(out / f"{piece.stem}.png", mono, piece.region.sample_rate, title)
+
+    @torch.inference_mode()
+    def check(self, clip: Clip) -> ClipFigures:
+        """Every preset's two takes of a clip, measured."""
+        codec, heard = self.pipeline.codec, clip.sound[None, None]
+        made = {
+            name: [
+                self.pipeline.vamp(heard, preset.prompt, preset.sampling, seed).audio[0, 0]
+                for seed in SEEDS
+            ]
+            for name, preset in self.checked.items()
+        }
+        again = codec.decode(codec.encode(heard), len(clip.sound))[0, 0]
+        return measure_clip(hear(clip.sound, clip.rate_hz, True), made, {CODEC: again})
+
+
+def spread(clips: Sequence[Clip], n: int) -> list[Clip]:
+    """``n`` of the clips, evenly over their order, so over all artists."""
+    return [clips[i * len(clips) // n] for i in range(min(n, len(clips)))]
+
+
+def run(jobs: Sequence[Callable[[], object]], workers: int) -> list:
+    """The results of the jobs in their order, with a line of progress."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting, found = [pool.submit(job) for job in jobs], []
+        for future in waiting:
+            found.append(future.result())
+            print(f"\r{len(found)} of {len(jobs)}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return found
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    add = parser.add_argument
+    add("music", type=Path, help="a folder of held-out music")
+    add("out", type=Path, help="the folder to write, docs/examples")
+    add("--model", default="default", help="a name or a folder (default)")
+    add("--presets", default=SHOWN, help=f"shown, a comma between ({SHOWN})")
+    add("--check", default="", help="presets to check, a comma between (all)")
+    add("--pieces", type=int, default=6, help="shown (6)")
+    add("--seconds", type=float, default=4.5, help="of a piece (4.5)")
+    add("--clips", type=int, default=12, help="to check on; 0 = no checks (12)")
+    add("--clip-seconds", type=float, default=6.0, help="of a clip (6)")
+    add("--credits", type=Path, default=MANIFEST, help="name, artist, licence (the manifest)")
+    add("--jobs", type=int, default=2, help="at once (2)")
+    return parser.parse_args(argv)
+
+
+def named(names: str, known: dict[str, Preset]) -> dict[str, Preset]:
+    """The presets of these names, all for none. Raises ValueError for one that there is not."""
+    wanted = [name.strip() for name in names.split(",") if name.strip()] or list(known)
+    for name in wanted:
+        if name not in known:
+            raise ValueError(f"no preset '{name}'; there are {', '.join(known)}")
+    return {name: known[name] for name in wanted}
+
+
+def command(argv: Sequence[str], args: argparse.Namespace) -> str:
+    """The command line, with the folder of music as MUSIC whatever its place."""
+    words = ["MUSIC" if word == str(args.music) else word for word in argv]
+    return shlex.join(["python", "benchmarks/showcase.py", *words])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Make the examples."""
+    start, argv = time.monotonic(), sys.argv[1:] if argv is None else argv
+    args = arguments(argv)
+    torch.set_num_threads(1)  # a sound a core beats a core a sound
+    known = presets()
+    maker = Maker(Pipeline.load(args.model), named(args.presets, known), named(args.check, known))
+    credit_of = credits(args.music, args.credits)
+    pieces = choose(credit_of, args.pieces, args.seconds)
+    rate_hz = maker.pipeline.codec.sample_rate
+    clips = []
+    if args.clips:
+        every = cut(args.music, rate_hz, max(args.clips, len(credit_of)), args.clip_seconds)
+        clips = spread(every, args.clips)
+    args.out.mkdir(parents=True, exist_ok=True)
+    readme = args.out / PAGE
+    heard = kept_words(readme)
+    for old in linked_files(readme):
+        old.unlink(missing_ok=True)
+    made = run(
+        [*(lambda p=p: maker.show(p, args.out) for p in pieces),
+         *(lambda c=c: maker.check(c) for c in clips)],
+        args.jobs,
+    )  # fmt: skip
+    model = f"`{maker.pipeline.name or 'unnamed'}` (files {model_hash(args.model)})"
+    facts = Facts(command(argv, args), model, SEEDS[0], args.clip_seconds)
+    figures = made[len(pieces) :]
+    shown = [INPUT, CODEC, *maker.shown]
+    readme.write_text(page(facts, pieces, shown, figures, heard), encoding="utf-8")
+    if figures:
+        print(checks(facts, figures))
+    size = sum(path.stat().st_size for path in args.out.iterdir())
+    print(f"{readme}: {size / 1e6:.2f} MB, {time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

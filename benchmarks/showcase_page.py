@@ -1,0 +1,204 @@
+"""The page of benchmarks/showcase.py: pieces with their sounds and pictures, figures and claims."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from showcase_pieces import Piece
+
+from vampnet.evaluation.directions import (
+    AUDIBLE,
+    ClipFigures,
+    claims,
+    judge,
+    mean_of,
+)
+from vampnet.evaluation.relations import Relation
+
+INPUT, CODEC = "input", "codec alone"
+PEAK_DBFS = -0.1  # the endpoint's limiter
+HEARD, HEARD_END = "<!-- kept when this page is made anew -->", "<!-- end of what is kept -->"
+NOT_YET = "Nobody has listened to these and written it down yet."
+# Measure, heading, decimals: means over the clips.
+COLUMNS = (
+    ("mel", "mel error", 3),
+    ("chroma", "chroma", 2),
+    ("onset_f", "onset F", 2),
+    ("beat_f", "beat F", 2),
+    ("on_beats", "mel on beats", 3),
+    ("off_beats", "mel off beats", 3),
+)
+HEAD = """\
+# Sound examples
+
+{pieces} by artists whose music the model was not trained on. One command chose them, by attacks
+and clear harmony, made every sound, picture and figure, and wrote this page; MUSIC is a folder
+with the held-out files of the [manifest](../training-data.csv):
+
+```sh
+{command}
+```
+
+Model: {model}. Each variation is what `vampnet vamp IN OUT --preset NAME --seed {seed}` makes of
+the excerpt, before both are pressed to Ogg Vorbis; its level is matched to the input's, as
+everywhere. *{codec}* is the input encoded and decoded, with nothing generated: the best that a
+variation can sound. Pictures: a row a semitone, 55 Hz to 16 kHz, one scale of colours for all
+panels of a sheet. The excerpts, and what was made of them, stay under their piece's licence.
+
+## What is still wrong
+
+{begin}
+{heard}
+{end}
+"""
+CHECKS = """\
+## Do two seeds differ, and do the presets?
+
+{n} clips of {seconds:g} s, each from another file where there are so many, mono at -24 LUFS,
+seeds {seed} and {other}.
+
+- *Two takes*: mel error between the outputs of the two seeds, mean and lowest clip. From
+  {audible:g} on they count as audibly different: **{verdict}**.
+- The next columns compare with the input (first seed): *mel error* is the paper's, log10, added
+  over two scales; *chroma*: correlation; *onset F* and *beat F* within 50 and 70 ms; *on beats*:
+  in the 50 ms after a beat of the input, *off beats*: 150 ms and more from any.
+- *Lowest LUFS*, *peak dBFS*: over all takes, before the level is matched. What is written never
+  peaks above {most:g} dBFS.
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the page tells of its making: command, model, the first of the two seeds, seconds."""
+
+    command: str
+    model: str
+    seed: int
+    clip_s: float
+
+
+def file_name(piece: Piece, what: str) -> str:
+    """Of a sound of a piece: "van_theme-codec.ogg"."""
+    return f"{piece.stem}-{what.removesuffix(' alone')}.ogg"
+
+
+def kept_words(path: Path) -> str:
+    """What a listener wrote into the page; it stays when the page is made anew."""
+    if path.is_file():
+        found = re.search(
+            f"{re.escape(HEARD)}\n(.*?)\n{re.escape(HEARD_END)}", path.read_text("utf-8"), re.S
+        )
+        if found:
+            return found.group(1)
+    return NOT_YET
+
+
+def linked_files(path: Path) -> list[Path]:
+    """Sounds and pictures beside a page that it links to."""
+    text = path.read_text("utf-8") if path.is_file() else ""
+    return [path.parent / name for name in re.findall(r"\]\(([^/)]+\.(?:ogg|png))\)", text)]
+
+
+def page(
+    facts: Facts,
+    pieces: Sequence[Piece],
+    shown: Sequence[str],
+    clips: Sequence[ClipFigures],
+    heard: str,
+) -> str:
+    """The whole page as Markdown. shown: the sounds of each piece, the input first."""
+    head = HEAD.format(
+        command=facts.command, model=facts.model, seed=facts.seed, codec=CODEC, heard=heard,
+        begin=HEARD, end=HEARD_END, pieces=_count(len(pieces)),
+    )  # fmt: skip
+    parts = [head, "## The pieces\n", *(_piece(piece, shown) for piece in pieces)]
+    if clips:
+        parts.append(checks(facts, clips))
+    return "\n".join(parts)
+
+
+def _count(n: int) -> str:
+    words = ("No pieces", "One piece", "Two pieces", "Three pieces", "Four pieces", "Five pieces",
+             "Six pieces")  # fmt: skip
+    return words[n] if n < len(words) else f"{n} pieces"
+
+
+def _piece(piece: Piece, shown: Sequence[str]) -> str:
+    links = [f"[listen]({file_name(piece, what)})" for what in shown]
+    rows = table(shown, [links])
+    return (
+        f"### {piece.credit.title}\n\n{piece.credit.line()}, {piece.place()}.\n\n{rows}\n"
+        f"![Spectrograms of {', '.join(shown)}]({piece.stem}.png)\n"
+    )
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def checks(facts: Facts, clips: Sequence[ClipFigures]) -> str:
+    """The figures and claims of the presets as Markdown."""
+    names = list(clips[0].takes)
+    told = [judge(claim, clips) for claim in claims(names)]
+    takes = {n: mean_of(clips, lambda c, n=n: c.takes[n]) for n in names}
+    different = sum(value >= AUDIBLE for value in takes.values())
+    always = sum(min(c.takes[n] for c in clips) >= AUDIBLE for n in names)
+    head = CHECKS.format(
+        n=len(clips), seconds=facts.clip_s, seed=facts.seed, other=facts.seed + 1,
+        audible=AUDIBLE, most=PEAK_DBFS,
+        verdict=f"{different} of {len(names)} presets are in the mean, {always} in every clip",
+    )  # fmt: skip
+    return "\n".join([head, _figures(clips, takes), _claims(told), _pairs(clips)])
+
+
+def _figures(clips: Sequence[ClipFigures], takes: dict[str, float]) -> str:
+    rows = []
+    for name in clips[0].figures:
+        both = ["", ""]
+        if name in takes:
+            both = [f"{takes[name]:.3f}", f"{min(c.takes[name] for c in clips):.3f}"]
+        means = [
+            f"{mean_of(clips, lambda c, n=name, m=m: c.figures[n][m]):.{digits}f}"
+            for m, _, digits in COLUMNS
+        ]
+        quiet = min(c.figures[name]["lowest_lufs"] for c in clips)
+        peak = max(c.figures[name]["peak_dbfs"] for c in clips)
+        rows.append([name, *both, *means, f"{quiet:.1f}", f"{peak:.1f}"])
+    heads = [
+        "",
+        "two takes",
+        "lowest",
+        *(head for _, head, _ in COLUMNS),
+        "lowest LUFS",
+        "peak dBFS",
+    ]
+    return table(heads, rows)
+
+
+def _claims(told: Sequence[Relation]) -> str:
+    counts = [sum(one.verdict == v for one in told) for v in ("holds", "open", "fails")]
+    summary = "{} hold, {} are open (the interval covers both), {} fail".format(*counts)
+    rows = [[one.claim, f"**{one.verdict}**", one.figures] for one in told]
+    text = "What the names promise, with the 95 % interval of the clips' differences"
+    return f"{text}: {summary}.\n\n{table(['promise', '', 'figures'], rows)}"
+
+
+def _pairs(clips: Sequence[ClipFigures]) -> str:
+    pairs = {p: mean_of(clips, lambda c, p=p: c.pairs[p]) for p in clips[0].pairs}
+    names = list(clips[0].takes)
+    rows = []
+    for i, name in enumerate(names):
+        cells = [f"{pairs[name, other]:.2f}" for other in names[i + 1 :]]
+        rows.append([f"{i + 1} {name}", *[""] * i, *cells])
+    heads = ["", *(str(i) for i in range(2, len(names) + 1))]
+    nearest = min(pairs, key=lambda p: pairs[p])
+    text = (
+        "Mel error between the outputs of two presets, same seed, mean over the clips. "
+        f"Nearest: {nearest[0]} and {nearest[1]}, {pairs[nearest]:.3f}."
+    )
+    return f"{text}\n\n{table(heads, rows[:-1] + [[rows[-1][0], *[''] * (len(names) - 1)]])}"
