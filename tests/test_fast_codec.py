@@ -7,7 +7,12 @@ import torch
 from torch import nn
 
 from vampnet.codec import DAC, LAC, fast
-from vampnet.codec.short_convolution import NarrowConvolution, WideConvolution, fourier
+from vampnet.codec.short_convolution import (
+    NarrowConvolution,
+    WideConvolution,
+    fourier,
+    toom_cook,
+)
 
 SMALL = {"encoder_dim": 8, "decoder_dim": 256, "n_codebooks": 2, "codebook_size": 16}
 
@@ -21,9 +26,19 @@ def small(family: type[DAC]) -> DAC:
     return codec
 
 
-@pytest.mark.parametrize("tile, taps", [(8, 3), (16, 7), (16, 11), (32, 13)])
-def test_the_fourier_form_is_the_correlation(tile, taps):
-    form = fourier(tile, taps)
+FORMS = [
+    fourier(8, 3),
+    fourier(20, 7),
+    fourier(24, 11),
+    fourier(32, 13),
+    toom_cook(3),
+    toom_cook(5),
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_transformed_forms_are_the_correlation(form):
+    tile, taps = form.spread.shape[1], form.weigh.shape[1]
     x, w = torch.randn(tile).double(), torch.randn(taps).double()
     found = form.gather @ ((form.spread @ x) * (form.weigh @ w))
     want = torch.conv1d(x[None, None], w[None, None])[0, 0]

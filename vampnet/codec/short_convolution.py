@@ -1,9 +1,11 @@
 """Convolutions of a few taps over many channels as matrix products, for a CPU.
 
 Sound lies channels-last, float (B, T, C). A tile of N steps gives N - K + 1 outputs of a K tap
-convolution. Wide layers go through a short Fourier transform of the tile, each complex product
-made of three real ones (Karatsuba), so that all three parts are matrix products and 11 taps cost
-under 4 multiplications a channel pair; narrow layers multiply a whole tile by a banded matrix.
+convolution. A tile is taken to a form in which the convolution is one matrix product a point,
+and back; both ways are matrix products too. The forms: for 3 taps Toom and Cook's (values of the
+polynomials at 8 points), for more taps a short Fourier transform, each complex product made of
+three real ones (Karatsuba): 11 taps then cost 2.5 multiplications a channel pair, 3 taps 1.3.
+Layers to or from very few channels multiply a whole tile by a banded matrix.
 Source of the form "spread, multiply, gather": Winograd, Arithmetic Complexity of Computations.
 """
 
@@ -16,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-WIDE = 64  # channels from which the Fourier form is the faster one
-_TILE = {3: 8, 7: 16, 11: 16}  # taps: steps of a tile in the Fourier form
+WIDE = 16  # channels from which the transformed forms are the faster ones
+_TILE = {7: 20, 11: 24}  # taps: steps of a tile in the Fourier form
+_POINTS = (1.0, 0.0, -1.0, 0.5, -0.5, 2.0, -2.0)  # of Toom and Cook's form, beside infinity
 _BAND = 8  # outputs of a tile in the banded form
 
 
@@ -25,7 +28,8 @@ _BAND = 8  # outputs of a tile in the banded form
 class Bilinear:
     """``gather @ ((spread @ tile) * (weigh @ taps))`` is the tile's valid correlation.
 
-    spread (M, N), weigh (M, K), gather (N - K + 1, M), float64. Entry 0 is the mean's.
+    spread (M, N), weigh (M, K), gather (N - K + 1, M), float64. Entry 0 goes into all outputs
+    alike: a bias is added there.
     """
 
     spread: Tensor
@@ -53,6 +57,27 @@ def fourier(tile: int, taps: int) -> Bilinear:
     return Bilinear(torch.stack(spread), torch.stack(weigh), outputs)
 
 
+def toom_cook(taps: int) -> Bilinear:
+    """Toom and Cook's form for K taps and as many outputs as the points allow: M = N = 8."""
+
+    def values(size: int) -> Tensor:
+        powers = torch.tensor(_POINTS, dtype=torch.float64)[:, None] ** torch.arange(size)
+        infinity = torch.zeros(1, size, dtype=torch.float64)
+        infinity[0, -1] = 1.0
+        return torch.cat([powers, infinity])
+
+    n_points = len(_POINTS) + 1
+    spread = torch.linalg.inv(values(n_points)).t()  # the transposed product: a correlation
+    return Bilinear(spread, values(taps), values(n_points - taps + 1).t())
+
+
+def form_for(taps: int) -> Bilinear:
+    """The form that was measured to be fast for so many taps."""
+    if taps == 3:
+        return toom_cook(taps)
+    return fourier(_TILE.get(taps, 2 * taps + taps % 2 * 2), taps)
+
+
 def _tiles(x: Tensor, taps: int, outputs: int, dilation: int, order: str) -> Tensor:
     """Overlapping tiles of x (B, T, C), filled up with zeros for an output of T steps.
 
@@ -72,12 +97,13 @@ def _tiles(x: Tensor, taps: int, outputs: int, dilation: int, order: str) -> Ten
 
 
 class WideConvolution:
-    """The Fourier form. weight: float (C', C, K), K odd; bias: float (C',)."""
+    """The transformed forms. weight: float (C', C, K), K odd; bias: float (C',)."""
 
     def __init__(self, weight: Tensor, bias: Tensor, dilation: int):
         self.taps, self.dilation = weight.shape[2], dilation
-        form = fourier(_TILE.get(self.taps, 1 << math.ceil(math.log2(2 * self.taps))), self.taps)
-        self.spread, self.gather = form.spread.to(weight), form.gather.to(weight)
+        form = form_for(self.taps)
+        self.spread = form.spread.to(weight).contiguous()
+        self.gather = form.gather.to(weight).contiguous()
         weigh = form.weigh.to(weight)
         flat = weight.permute(2, 1, 0).reshape(self.taps, -1)
         self.weight = (weigh @ flat).view(len(weigh), weight.shape[1], weight.shape[0])
