@@ -86,15 +86,15 @@ class Maker:
     def check(self, clip: Clip) -> ClipFigures:
         """Every preset's two takes of a clip, measured."""
         codec, heard = self.pipeline.codec, clip.sound[None, None]
-        made = {
-            name: [
-                self.pipeline.vamp(heard, preset.prompt, preset.sampling, seed).audio[0, 0]
-                for seed in SEEDS
+        made, beats_s = {}, ()
+        for name, preset in self.checked.items():
+            vamps = [
+                self.pipeline.vamp(heard, preset.prompt, preset.sampling, seed) for seed in SEEDS
             ]
-            for name, preset in self.checked.items()
-        }
-        again = codec.decode(codec.encode(heard), len(clip.sound))[0, 0]
-        return measure_clip(hear(clip.sound, clip.rate_hz, True), made, {CODEC: again})
+            made[name] = [vamp.audio[0, 0] for vamp in vamps]
+            beats_s = vamps[0].beats.times_s if vamps[0].beats else beats_s
+        again = {CODEC: codec.decode(codec.encode(heard), len(clip.sound))[0, 0]}
+        return measure_clip(hear(clip.sound, clip.rate_hz, True), made, again, beats_s)
 
 
 def spread(clips: Sequence[Clip], n: int) -> list[Clip]:

@@ -64,7 +64,8 @@ seeds {seed} and {other}.
   {audible:g} on they count as audibly different: **{verdict}**.
 - The next columns compare with the input (first seed): *mel error* is the paper's, log10, added
   over two scales; *chroma*: correlation; *onset F* and *beat F* within 50 and 70 ms; *on beats*:
-  in the 50 ms after a beat of the input, *off beats*: 150 ms and more from any.
+  in the 50 ms after the beats that the beat presets were told, *off beats*: 150 ms and more from
+  any.
 - *Lowest LUFS*, *peak dBFS*: over all takes, before the level is matched. What is written never
   peaks above {most:g} dBFS.
 """

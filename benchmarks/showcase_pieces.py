@@ -1,7 +1,7 @@
 """The pieces that benchmarks/showcase.py shows: which, whose, and their sounds as files.
 
-Nothing is picked by hand: of several places in each file the one with most attacks and clearest
-harmony stands for it, and the best files are taken, few of each artist.
+Nothing is picked by hand: several places in each file are heard, and those with strong attacks and
+clear harmony are taken, each from another file and few of each artist.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import soundfile
 
 from harp_app.region import Region
 from vampnet import audio
-from vampnet.beats import onsets
 from vampnet.evaluation.clips import places
-from vampnet.evaluation.musical import chroma
+from vampnet.evaluation.musical import chroma, onset_envelope
 from vampnet.training.attribution import LINKS
 
 PLACES_A_FILE = 4
@@ -108,10 +107,11 @@ def choose(credit_of: dict[Path, Credit], n: int, seconds: float) -> list[Piece]
         start, frames = int(start_s * rate_hz), int(seconds * rate_hz)
         mono = audio.read(files[file], start=start, frames=frames).samples.mean(0)
         found.append((file, start))
-        attacks.append(float(len(onsets(mono[None], rate_hz))))
+        attacks.append(float(onset_envelope(mono, rate_hz).mean()))
         harmony.append(float(chroma(mono, rate_hz).topk(CHORD, dim=0).values.sum(0).mean()))
     artists = [credit_of[files[file]].artist for file, _ in found]
-    scores = [a + b for a, b in zip(_ranks(attacks), _ranks(harmony), strict=True)]
+    # Both must be there: neither makes up for the other.
+    scores = [min(pair) for pair in zip(_ranks(attacks), _ranks(harmony), strict=True)]
     chosen = best([file for file, _ in found], artists, scores, n)
     return [
         _piece(files[found[i][0]], credit_of[files[found[i][0]]], found[i][1], seconds)

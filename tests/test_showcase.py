@@ -87,6 +87,8 @@ def test_a_clip_is_measured_beside_input_take_and_other_preset():
     assert found.pairs == {("same", "other"): found.takes["other"]}
     assert found.figures["other"]["peak_dbfs"] <= 0.0
     assert math.isnan(found.figures["other"]["on_beats"])
+    found = measure_clip(hear(sound, RATE, False), made, {}, [0.5, 1.5])
+    assert found.figures["same"]["on_beats"] == 0.0 < found.figures["other"]["off_beats"]
 
 
 def test_claims_speak_of_presets_that_are_there():

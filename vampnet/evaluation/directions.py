@@ -73,19 +73,23 @@ class ClipFigures:
 
 
 def measure_clip(
-    before: Heard, made: Mapping[str, Sequence[Tensor]], beside: Mapping[str, Tensor]
+    before: Heard,
+    made: Mapping[str, Sequence[Tensor]],
+    beside: Mapping[str, Tensor],
+    kept_beats_s: Sequence[float] = (),
 ) -> ClipFigures:
     """Every figure of a clip. before: the input, beats heard; made: two takes float (S,) a preset.
 
     Seeds are alike over the presets, so that pairs differ by the preset alone. beside: what is
-    no preset but has figures too, as the codec alone.
+    no preset but has figures too, as the codec alone. kept_beats_s: beats that the presets kept,
+    which another tracker may have heard than the one that measures.
     """
     rate_hz, heard = before.rate_hz, levels(before.sound, before.rate_hz)
     seen = {name: levels(sounds[0], rate_hz) for name, sounds in made.items()}
     names = list(made)
-    figures = {n: _figures(before, heard, made[n], seen[n]) for n in names}
+    figures = {n: _figures(before, heard, made[n], seen[n], kept_beats_s) for n in names}
     for name, sound in beside.items():
-        figures[name] = _figures(before, heard, [sound], levels(sound, rate_hz))
+        figures[name] = _figures(before, heard, [sound], levels(sound, rate_hz), kept_beats_s)
     return ClipFigures(
         figures,
         {n: distance(seen[n], levels(made[n][1], rate_hz), rate_hz) for n in names},
@@ -98,12 +102,11 @@ def measure_clip(
 
 
 def _figures(
-    before: Heard, heard: Levels, takes: Sequence[Tensor], seen: Levels
+    before: Heard, heard: Levels, takes: Sequence[Tensor], seen: Levels, beats_s: Sequence[float]
 ) -> dict[str, float]:
     rate_hz, sound = before.rate_hz, takes[0]
     seconds = len(sound) / rate_hz
     found = compare(before, hear(sound, rate_hz, before.beats is not None))
-    beats_s = before.beats.times_s if before.beats else ()
     places: dict[str, Spans] = {
         "on_beats": [(t, t + ON_BEAT_S) for t in beats_s],
         "off_beats": between(beats_s, seconds, FAR_FROM_BEAT_S) if beats_s else [],

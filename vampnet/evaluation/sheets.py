@@ -21,7 +21,7 @@ CELL_PX = 2  # a cell is drawn as whole pixels: the picture stays sharp, and sma
 RANGE_DB, STEP_DB = 70.0, 2.5  # shown below the input's loudest point; dB of a shade
 N_SHADES = int(RANGE_DB / STEP_DB)
 # Long windows tell low tones apart, short ones keep attacks sharp: (FFT length, centre in Hz).
-WINDOWS = ((8192, 90.0), (4096, 250.0), (2048, 1000.0), (1024, 5000.0))
+WINDOWS = ((8192, 60.0), (4096, 250.0), (2048, 1000.0), (1024, 5000.0))
 POINTS = 16  # looked at in each row; the loudest counts
 TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX, GAP_PX = 62, 76, 52, 48, 26
