@@ -180,6 +180,22 @@ def test_every_setting_moves_the_result(change: dict) -> None:
     assert not torch.equal(plain, moved)
 
 
+@pytest.mark.parametrize(("cutoff", "steps"), [(0.75, 4), (0.8, 6), (0.5, 2), (1.0, 4)])
+def test_passes_after_the_cutoff_take_the_likeliest_token(cutoff: float, steps: int) -> None:
+    codes = torch.zeros(2, 2, 80, dtype=torch.long)
+    mask, toy = torch.ones_like(codes, dtype=torch.bool), Toy(n_codebooks=2)
+    sampling = Sampling(steps=steps, sample_cutoff=cutoff)
+    found = generate(toy, codes, mask, sampling, streams(1, 2))
+    for step in range(steps):
+        seen = toy.seen[step]
+        after = toy.seen[step + 1] if step + 1 < steps else found
+        closed = (seen == toy.mask_token) & (after != toy.mask_token)
+        logits = [toy.classify(toy.hidden(seen), p) for p in range(2)]
+        likeliest = torch.stack(logits, 1).argmax(-1)
+        greedy = torch.equal(found[closed], likeliest[closed])
+        assert greedy == (step / steps >= cutoff)
+
+
 def test_tokens_are_drawn_with_their_probabilities() -> None:
     p = torch.tensor([0.5, 0.3, 0.15, 0.05])
     uniform = torch.linspace(0, 1, 10001)[:-1]
