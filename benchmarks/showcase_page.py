@@ -43,10 +43,11 @@ with the held-out files of the [manifest](../training-data.csv):
 ```
 
 Model: {model}. Each variation is what `vampnet vamp IN OUT --preset NAME --seed {seed}` makes of
-the excerpt, before both are pressed to Ogg Vorbis; its level is matched to the input's, as
-everywhere. *{codec}* is the input encoded and decoded, with nothing generated: the best that a
-variation can sound. Pictures: a row a semitone, 55 Hz to 16 kHz, one scale of colours for all
-panels of a sheet. The excerpts, and what was made of them, stay under their piece's licence.
+the excerpt, before both are pressed to Ogg Vorbis 2 dB softer; its level is matched to the
+input's, as everywhere. *{codec}* is the input encoded and decoded, with nothing generated: the
+best that a variation can sound. Pictures: a row a semitone, 55 Hz to 16 kHz, one scale of colours
+for all panels of a sheet. The excerpts, and what was made of them, stay under their piece's
+licence.
 
 ## What is still wrong
 

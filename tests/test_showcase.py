@@ -155,6 +155,7 @@ def test_the_command_makes_sounds_pictures_and_page(tmp_path, tiny_pipeline, mon
     assert sorted(name.partition("-")[2] for name in again if name.endswith(".ogg")) == [
         f"{what}.ogg" for what in ("codec", "input", "small-variation") for _ in range(2)
     ]
+    assert all(abs(soundfile.read(path)[0]).max() < 1 for path in out.glob("*.ogg"))
     assert {path.name for path in showcase_page.linked_files(out / "README.md")} == set(again)
     for told in ("[A0](http://a0.org)", "CC-BY-4.0", "MUSIC", "1 compress", "Two pieces"):
         assert told in page
