@@ -1,0 +1,75 @@
+"""Print, as Markdown, how well a model's stages guess hidden tokens of unheard music.
+
+    python benchmarks/guesses.py MUSIC [--model default] [--clips 20] [--seconds 10]
+
+Beside them: the codebooks' own entropy, and a predictor that takes the neighbours' mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from torch import Tensor
+
+from vampnet.evaluation.clips import cut
+from vampnet.evaluation.guesses import Guess, guesses, hidden_tokens, neighbour_guesses, usage
+from vampnet.model import VampNet
+from vampnet.pipeline import Pipeline
+
+RATIOS = (0.25, 0.5, 0.75, 0.95)
+
+
+def main() -> None:
+    """Encode clips, hide tokens, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("music")
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--clips", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    args = parser.parse_args()
+    pipeline = Pipeline.load(args.model, precision="float32")
+    codec = pipeline.codec
+    clips = cut(args.music, codec.sample_rate, args.clips, args.seconds)
+    codes = torch.cat([codec.encode(clip.sound[None, None]) for clip in clips])
+    print(f"{len(clips)} clips of {args.seconds:g} s, {codes.shape[-1]} frames each\n")
+    used = usage(codes, codec.vocab_size)
+    _row("codebook", [str(n + 1) for n in range(len(used))], head=True)
+    _row("entropy, nats", [f"{u.entropy:.2f}" for u in used])
+    _row("perplexity", [f"{u.perplexity:.0f}" for u in used])
+    _row("codes not used", [str(u.unused) for u in used])
+    for name, model in (("Coarse", pipeline.coarse), ("Coarse-to-fine", pipeline.c2f)):
+        if model is not None:
+            first = model.config.n_conditioning_codebooks
+            entropy = [u.entropy for u in used[first : model.config.n_codebooks]]
+            _stage(name, model, codes[:, : model.config.n_codebooks], codec.codebooks, entropy)
+
+
+def _stage(name: str, model: VampNet, codes: Tensor, rows: Tensor, entropy: list[float]) -> None:
+    first = model.config.n_conditioning_codebooks
+    books = [f"codebook {first + p + 1}" for p in range(model.config.n_predicted_codebooks)]
+    print(f"\n{name}: cross-entropy in nats / top-25 accuracy in %\n")
+    _row("hidden", ["all", *books], head=True)
+    mean = sum(entropy) / len(entropy)
+    _row("unigram", [f"{value:.2f}" for value in (mean, *entropy)])
+    for ratio in RATIOS:
+        mask = hidden_tokens(codes, ratio, first, torch.Generator().manual_seed(0))
+        _row(f"{ratio:g}, model", _cells(guesses(model, codes, mask)))
+        near = neighbour_guesses(codes[:, first:], mask[:, first:], rows[first:])
+        _row(f"{ratio:g}, neighbours' mean", _cells(near))
+
+
+def _cells(found: list[Guess]) -> list[str]:
+    n = len(found)
+    mean = Guess(sum(g.loss for g in found) / n, sum(g.top for g in found) / n)
+    return [f"{g.loss:.2f} / {100 * g.top:.0f}" for g in (mean, *found)]
+
+
+def _row(name: str, cells: list[str], head: bool = False) -> None:
+    print(f"| {name} | {' | '.join(cells)} |")
+    if head:
+        print("|" + " --- |" * (len(cells) + 1))
+
+
+if __name__ == "__main__":
+    main()
