@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from vampnet.codec.layers import Mean, Residual, Snake
 from vampnet.codec.short_convolution import WIDE, NarrowConvolution, WideConvolution
 
-WINDOW = 1 << 19  # values of one layer that a window holds
+WINDOW = 1 << 20  # values of one layer that a window holds
 
 Layer = Callable[[Tensor], Tensor]
 
