@@ -41,6 +41,7 @@ LIMITER_REACH_MS = 5.0  # how far ahead of a peak, and behind it, the limiter tu
 _LOUDNESS_ROUNDS = 6  # at most so often is the gain corrected by the loudness that came out
 _LOUDNESS_ERROR_LU = 0.1
 _LIMITER_DRIVE_DB = 12.0  # more than this is not pushed into the limiter to reach a loudness
+_BLOCK = 1 << 18  # samples worked on at once: an hour of music needs no more memory than a minute
 
 Spans = tuple[tuple[int, int], ...]
 
@@ -118,7 +119,7 @@ class Region:
         if audio.ndim != 2 or audio.shape[0] not in (1, self.n_channels) or not audio.shape[1]:
             allowed = f"(1 or {self.n_channels}, at least 1)"
             raise ValueError(f"generated audio has shape {tuple(audio.shape)}; allowed: {allowed}")
-        if not torch.isfinite(audio).all():
+        if not all(math.isfinite(end) for end in audio.aminmax()):  # a NaN shows in both
             raise ValueError("generated audio holds NaN or infinite samples; none are allowed")
         made = resample(audio.detach().float(), audio_rate_hz, self.sample_rate, self.n_samples)
         balance = torch.tensor(self._balance(made.shape[0], match_loudness)).unsqueeze(1)
@@ -127,7 +128,8 @@ class Region:
         if match_loudness:
             return self._replaced(self._at_own_loudness(made), spans)
         _, gain = normalize(self._heard(mono=audio.shape[0] < self.n_channels), self.sample_rate)
-        return self._replaced(_limited(made / gain, self.sample_rate), spans)
+        made = made / gain
+        return self._replaced(_limited(made, 1.0, self.sample_rate, torch.empty_like(made)), spans)
 
     def spans(self, ranges_s: Sequence[tuple[float, float]] = ()) -> Spans:
         """Ranges in seconds as sorted, merged (start, end) sample numbers; none = the whole region.
@@ -185,56 +187,74 @@ class Region:
             return torch.zeros_like(made)
         gain_db = self.loudness_lufs - loudness
         most_db = gain_db + _LIMITER_DRIVE_DB
-        limited = made
+        limited = torch.empty_like(made)
         for _ in range(_LOUDNESS_ROUNDS):
-            del limited  # before the next is made
-            limited = _limited(made * 10 ** (gain_db / 20), self.sample_rate)
-            in_place = self._mixed(limited, 0, self.n_samples)
-            missing = self.loudness_lufs - loudness_lufs(in_place, self.sample_rate)
-            del in_place
+            _limited(made, 10 ** (gain_db / 20), self.sample_rate, limited)
+            missing = self.loudness_lufs - self._loudness_in_place(limited)
             if abs(missing) < _LOUDNESS_ERROR_LU or gain_db >= most_db:
                 break
             gain_db = min(gain_db + missing, most_db)
         return limited
 
-    def _mixed(self, made: Tensor, start: int, end: int) -> Tensor:
-        """The span of `made` (C, S), crossfaded at both ends with the original."""
-        kept = _kept_weight(end - start, self.sample_rate)
-        there = native_to_float(self.native[start:end]).clamp_(-_CEILING, _CEILING).mul_(kept)
-        return there.addcmul_(made[:, start:end], 1 - kept)
+    def _loudness_in_place(self, made: Tensor) -> float:
+        """The loudness with `made` (C, S) in the whole region's place; `made` stays as it was."""
+        edges = self._edges(made, 0, self.n_samples)
+        own = [made[:, first:last].clone() for first, last, _ in edges]
+        for first, last, mixed in edges:
+            made[:, first:last] = mixed
+        loudness = loudness_lufs(made, self.sample_rate)
+        for (first, last, _), before in zip(edges, own, strict=True):
+            made[:, first:last] = before
+        return loudness
+
+    def _edges(self, made: Tensor, start: int, end: int) -> list[tuple[int, int, Tensor]]:
+        """Both ends of a replaced span: first and last sample, and (C, n) that fades there.
+
+        From the original into `made` (C, S), and back before the span's end.
+        """
+        n = max(1, min(round(EDGE_MS * self.sample_rate / 1000), (end - start) // 4))
+        kept = 0.5 + 0.5 * torch.cos(math.pi * torch.arange(n) / n)
+        found = []
+        for first, weight in ((start, kept), (end - n, kept.flip(0))):
+            there = native_to_float(self.native[first : first + n])
+            there = there.clamp_(-_CEILING, _CEILING).mul_(weight)
+            mixed = there.addcmul_(made[:, first : first + n], 1 - weight)
+            found.append((first, first + n, mixed))
+        return found
 
     def _replaced(self, made: Tensor, spans: Spans) -> Region:
         """This region with `made` (C, S) inside the spans."""
-        native = self.native.copy()
+        native, subtype = self.native.copy(), self.format.subtype
         for start, end in spans:
-            mixed = self._mixed(made, start, end)
-            native[start:end] = float_to_native(mixed, self.format.subtype)
+            for first in range(start, end, _BLOCK):
+                last = min(first + _BLOCK, end)
+                native[first:last] = float_to_native(made[:, first:last], subtype)
+            for first, last, mixed in self._edges(made, start, end):
+                native[first:last] = float_to_native(mixed, subtype)
         return replace(self, native=native)
 
 
-def _kept_weight(n_samples: int, sample_rate: int) -> Tensor:
-    """How much of the original stays in a replaced span: float (n,), 1 at both ends, 0 inside."""
-    edge = max(1, min(round(EDGE_MS * sample_rate / 1000), n_samples // 4))
-    weight = torch.zeros(n_samples)
-    fade = 0.5 + 0.5 * torch.cos(math.pi * torch.arange(edge) / edge)
-    weight[:edge] = fade
-    weight[n_samples - edge :] = torch.maximum(weight[n_samples - edge :], fade.flip(0))
-    return weight
+def _limited(samples: Tensor, gain: float, sample_rate: int, out: Tensor) -> Tensor:
+    """samples * gain, (C, S), in `out`, with peaks <= -0.1 dBFS. Returns `out`.
 
-
-def _limited(samples: Tensor, sample_rate: int) -> Tensor:
-    """(C, S) with peaks <= -0.1 dBFS: the level dips smoothly around a peak, in all channels alike.
-
-    Returns `samples` itself where no peak is too high.
+    The level dips smoothly around a peak, in all channels alike.
     """
-    peaks = samples.abs().amax(0).numpy()
-    if peaks.max(initial=0.0) <= _CEILING:
-        return samples
     reach = 2 * max(1, round(LIMITER_REACH_MS * sample_rate / 1000)) + 1
+    n_samples = samples.shape[1]
+    for first in range(0, n_samples, _BLOCK):
+        last = min(first + _BLOCK, n_samples)
+        piece = torch.mul(samples[:, first:last], gain, out=out[:, first:last])
+        start, end = max(0, first - reach), min(last + reach, n_samples)
+        peaks = (samples[:, start:end].abs().amax(0) * gain).numpy()
+        if peaks.max() > _CEILING:
+            dip = torch.from_numpy(_dip(peaks, reach)).float()
+            piece.mul_(dip[first - start : last - start]).clamp_(-_CEILING, _CEILING)
+    return out
+
+
+def _dip(peaks: np.ndarray, reach: int) -> np.ndarray:
+    """A smooth factor for every sample, (n,), under which no peak passes the ceiling."""
     needed = np.maximum(peaks, 1e-9, dtype=np.float64)
     np.minimum(1.0, np.divide(_CEILING, needed, out=needed), out=needed)
     # Each value of the smooth curve averages minima that all cover its own sample: never too high.
-    dipped = uniform_filter1d(
-        minimum_filter1d(needed, reach, mode="nearest"), reach, mode="nearest"
-    )
-    return (samples * torch.from_numpy(dipped).float()).clamp_(-_CEILING, _CEILING)
+    return uniform_filter1d(minimum_filter1d(needed, reach, mode="nearest"), reach, mode="nearest")

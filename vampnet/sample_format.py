@@ -87,7 +87,7 @@ def native_to_float(native: np.ndarray) -> Tensor:
     out = np.empty(native.shape[::-1], np.float32)
     scale = np.float64(2.0**-31 if native.dtype == np.int32 else 1.0)
     for channel in range(len(out)):
-        out[channel] = native[:, channel] * scale
+        np.multiply(native[:, channel], scale, out=out[channel], casting="same_kind")
     return torch.from_numpy(out)
 
 
