@@ -46,7 +46,7 @@ class Reference:
     """A model's plain path behind the interface that ``vampnet.sampling.generate`` uses."""
 
     def __init__(self, model: VampNet):
-        self.model, self.mask_token = model, model.mask_token
+        self.model, self.mask_token, self.config = model, model.mask_token, model.config
         self.n_conditioning_codebooks = model.n_conditioning_codebooks
 
     def hidden(self, codes: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from vampnet.pipeline import Pipeline
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
+import full_size  # noqa: E402
 from reference import reference_logits  # noqa: E402
 
 SIZES = {"n_layers": 2, "n_heads": 2, "embedding_dim": 32, "vocab_size": 16, "latent_dim": 4}
@@ -66,3 +67,18 @@ def test_the_command_prints_and_writes_its_figures(tmp_path, monkeypatch, capsys
         assert word in said
     assert cli.main([*line, "--repeats", "0"]) == 1
     assert "repeats is 0" in capsys.readouterr().err
+
+
+def test_the_full_size_comparison_tells_every_bar(monkeypatch, capsys) -> None:
+    def parts():
+        pipeline = tiny()
+        return pipeline.codec, pipeline.coarse, pipeline.c2f
+
+    monkeypatch.setattr(bench, "full_size_parts", parts)
+    monkeypatch.setattr(full_size, "differences", lambda made: "differences")
+    line = ["full_size.py", "--runs", "1", "--steps", "1", "--seconds", "0.3"]
+    monkeypatch.setattr(sys, "argv", line)
+    full_size.main()
+    said = capsys.readouterr().out
+    for _, _, path, bar in full_size.BARS:
+        assert path in said and (bar is None or f"{bar:g} x" in said)

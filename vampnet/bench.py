@@ -56,13 +56,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """What is timed: a region of noise and tones, varied ``repeats`` times after a first one."""
+    """What is timed: a region of noise and tones, varied ``repeats`` times after ``first`` ones."""
 
     seconds: float = 10.0
     channels: int = 1
     takes: int = 1
     preset: Preset = field(default_factory=lambda: presets()["loop-variation"])
     repeats: int = 5
+    first: int = 1
 
 
 @dataclass(frozen=True)
@@ -75,19 +76,22 @@ class Timing:
     passes: dict[str, int]
 
 
-def full_size(device: str = "cpu", precision: str = "auto") -> Pipeline:
-    """The published sizes with random weights (fixed seed): as fast as the real ones."""
-    models = []
+def full_size_parts() -> tuple[LAC, VampNet, VampNet]:
+    """Codec, coarse and fine model of the published sizes, random weights (fixed seed), plain."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        codec = LAC(**LAC_SIZES)
-        for config in (VampNetConfig(), FINE):
-            model = VampNet(config).eval()
-            model.codebooks.copy_(codec.codebooks[: config.n_codebooks])
-            model.to(device)
-            prepare(model, choose_precision(model, precision, device))
-            models.append(model)
-    return Pipeline(codec.eval().to(device), *models, name=FULL_SIZE)
+        codec, models = LAC(**LAC_SIZES), (VampNet(VampNetConfig()), VampNet(FINE))
+        for model in models:
+            model.codebooks.copy_(codec.codebooks[: model.config.n_codebooks])
+    return codec.eval(), models[0].eval(), models[1].eval()
+
+
+def full_size(device: str = "cpu", precision: str = "auto") -> Pipeline:
+    """The published sizes, made ready: as fast as with the real weights."""
+    codec, *models = full_size_parts()
+    for model in models:
+        prepare(model.to(device), choose_precision(model, precision, device))
+    return Pipeline(codec.to(device), *models, name=FULL_SIZE)
 
 
 def precision_of(model: VampNet) -> str:
@@ -176,7 +180,7 @@ def sound(seconds: float, channels: int) -> Audio:
 
 
 def measure(pipeline: Pipeline, request: Request) -> Timing:
-    """Time the request's repeats after one that warms up; each stage as it ran within the whole.
+    """Time the request's repeats after those that warm up; each stage as it ran within the whole.
 
     "mask" is what lies between encoding and the first pass (beats, onsets, the mask), "read" and
     "write" are the region's.
@@ -191,13 +195,13 @@ def _measure(pipeline: Pipeline, source: Path, target: Path, request: Request) -
     seconds: dict[str, list[float]] = {stage: [] for stage in STAGES}
     processor_s: list[float] = []
     work, passes = {"coarse": 0, "fine": 0}, {"coarse": 0, "fine": 0}
-    for run in range(request.repeats + 1):
+    for run in range(request.first + request.repeats):
         marks: list[tuple[str, float]] = []
         work, passes = dict.fromkeys(work, 0), dict.fromkeys(passes, 0)
         before = time.process_time()
         with _watched(pipeline, marks, work, passes):
             _request(pipeline, source, target, request, marks)
-        if not run:
+        if run < request.first:
             continue
         processor_s.append(time.process_time() - before)
         for stage, value in _between(marks).items():
