@@ -188,6 +188,18 @@ def test_without_matching_only_the_gain_is_undone():
     )
 
 
+@pytest.mark.parametrize("ranges_s", [(), ((0.2, 0.5), (0.7, 1.0))])
+@pytest.mark.parametrize("match_loudness", [True, False])
+def test_blocks_do_not_show(ranges_s, match_loudness, monkeypatch):
+    region = region_of(noise(1, 44100, 2, 0.3), subtype="PCM_16")
+    made = generated(region)
+    made[:, ::3500] = 3.0  # the limiter has work in every block
+    whole = region.like(made, MODEL_HZ, ranges_s, match_loudness)
+    monkeypatch.setattr("harp_app.region._BLOCK", 1000)
+    pieces = region.like(made, MODEL_HZ, ranges_s, match_loudness)
+    assert np.array_equal(whole.native, pieces.native)
+
+
 def test_a_limiter_keeps_peaks_and_loudness():
     region = region_of(0.35 * tone(3, 44100, 1, 220, 1.0).sign())  # dense: loud, low peaks
     spiky = noise(3, MODEL_HZ, 1, 0.02)
