@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vampnet import checkpoints
+from vampnet import checkpoints, sampling
 from vampnet.sampling import (
     Sampling,
     choose,
@@ -194,6 +194,20 @@ def test_passes_after_the_cutoff_take_the_likeliest_token(cutoff: float, steps: 
         likeliest = torch.stack(logits, 1).argmax(-1)
         greedy = torch.equal(found[closed], likeliest[closed])
         assert greedy == (step / steps >= cutoff)
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_drawing_everywhere_draws_the_same_in_the_holes(greedy: bool) -> None:
+    rng = torch.Generator().manual_seed(2)
+    toy, codes = Toy(), torch.randint(16, (3, 3, 40), generator=rng)
+    holes = torch.rand(3, 2, 40, generator=rng) < 0.6
+    uniform = torch.rand(3, 2, 40, generator=rng)
+    way = Sampling(temperature=0.7, typical_mass=0.9, typical_min_tokens=4, top_p=0.95)
+    hidden = toy.hidden(codes)
+    picked = sampling._draw(toy, hidden, holes, uniform, way, greedy)
+    everywhere = sampling._draw_everywhere(toy, hidden, holes, uniform, way, greedy)
+    assert torch.equal(picked[0], everywhere[0])
+    torch.testing.assert_close(picked[1], everywhere[1])
 
 
 def test_tokens_are_drawn_with_their_probabilities() -> None:

@@ -17,6 +17,10 @@ import torch
 from torch import Tensor
 
 MAX_STEPS = 1000
+NOT_FINITE = (
+    "the model gave values that are not finite numbers; its weights are damaged or its "
+    "number format is too narrow (try float32)"
+)
 
 
 class MaskedModel(Protocol):
@@ -207,8 +211,11 @@ def generate(
     hole = mask.clone()
     hole[:, :first] = False
     start = hole.flatten(1).sum(-1)
+    broken = torch.zeros((), dtype=torch.bool, device=codes.device)
+    look = codes.device.type == "cpu"  # elsewhere to look at a value is to wait for the device
+    draw = _draw if look else _draw_everywhere
     for step in range(steps):
-        if step and not hole.any():
+        if step and look and not hole.any():
             done(step + 1, steps)
             continue
         # conditioning tokens that the caller leaves open are hidden in the first pass only
@@ -216,7 +223,10 @@ def generate(
         hidden = model.hidden(seen)
         noise = _noise(rng, hole[:, first:].shape, codes.device)
         greedy = step / steps >= sampling.sample_cutoff
-        token, log_p = _draw(model, hidden, hole[:, first:], noise[0], sampling, greedy)
+        token, log_p = draw(model, hidden, hole[:, first:], noise[0], sampling, greedy)
+        broken |= ~torch.isfinite(log_p).all()
+        if step == 0 and broken:
+            raise RuntimeError(NOT_FINITE)
         codes = codes.clone()
         codes[:, first:] = torch.where(hole[:, first:], token, codes[:, first:])
         confidence = log_p + sampling.mask_temperature * (1 - (step + 1) / steps) * _gumbel(
@@ -226,6 +236,8 @@ def generate(
         n_open = n_open_after(step, steps, start, hole.flatten(1).sum(-1))
         hole[:, first:] = reopen(confidence.flatten(1), n_open).view_as(token)
         done(step + 1, steps)
+    if broken:
+        raise RuntimeError(NOT_FINITE)
     return codes
 
 
@@ -249,12 +261,29 @@ def _draw(
         here = open_[:, p]
         logits = model.classify(hidden[here], p).float()
         token[:, p][here], log_p[:, p][here] = choose(logits, uniform[:, p][here], sampling, greedy)
-    if not torch.isfinite(log_p).all():
-        raise RuntimeError(
-            "the model gave values that are not finite numbers; its weights are damaged or its "
-            "number format is too narrow (try float32)"
-        )
     return token, log_p
+
+
+def _draw_everywhere(
+    model: MaskedModel,
+    hidden: Tensor,
+    open_: Tensor,
+    uniform: Tensor,
+    sampling: Sampling,
+    greedy: bool,
+) -> tuple[Tensor, Tensor]:
+    """What :func:`_draw` gives, by work of one size whatever the holes: nothing waits for them.
+
+    For accelerators, where picking the holes out costs a pause and their number another kernel.
+    """
+    tokens, log_ps = [], []
+    for p in range(open_.shape[1]):
+        logits = model.classify(hidden, p).float().flatten(0, 1)
+        token, log_p = choose(logits, uniform[:, p].flatten(), sampling, greedy)
+        tokens.append(token.view(open_[:, p].shape))
+        log_ps.append(log_p.view(open_[:, p].shape))
+    token, log_p = torch.stack(tokens, 1), torch.stack(log_ps, 1)
+    return token.masked_fill(~open_, 0), log_p.masked_fill(~open_, 0.0)
 
 
 def _gumbel(uniform: Tensor) -> Tensor:
