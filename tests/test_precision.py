@@ -116,6 +116,7 @@ def test_a_packed_layer_is_the_plain_one_for_any_number_of_rows(bias: bool) -> N
     for shape in ((1, 96), (1, 1, 96), (2, 7, 96), (1, 575, 96), (3, 640, 96)):
         x = torch.randn(shape)
         torch.testing.assert_close(quick(x), linear(x), atol=1e-5, rtol=0)
+    assert torch.equal(copy.deepcopy(quick)(x), quick(x))
     x = torch.randn(96, 33).t()  # rows that do not lie one behind the other
     torch.testing.assert_close(quick(x), linear(x), atol=1e-5, rtol=0)
 

@@ -64,6 +64,10 @@ class PackedLinear(nn.Module):
         """float (..., in) to float (..., out)."""
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
 
+    def __deepcopy__(self, memo: object) -> PackedLinear:
+        """Itself: nothing changes it, and oneDNN's blocks cannot be copied."""
+        return self
+
 
 def can_pack(linear: nn.Linear) -> bool:
     """Whether :class:`PackedLinear` can stand for the layer here."""
