@@ -133,6 +133,28 @@ def test_layers_stay_plain_where_nothing_can_be_packed(monkeypatch) -> None:
     torch.testing.assert_close(quick(codes), reference_logits(model, codes), atol=1e-4, rtol=0)
 
 
+@torch.no_grad()
+def test_bfloat16_layers_are_near_and_scores_stay_float32() -> None:
+    model = small(1)
+    codes = torch.randint(49, (2, 4, 40), generator=torch.Generator().manual_seed(1))
+    want, quick = reference_logits(model, codes), fast(model, "bfloat16")
+    assert {p.dtype for p in quick.layers.parameters()} == {torch.bfloat16}
+    found = quick(codes)
+    assert found.dtype == torch.float32
+    error = (found - want).square().mean().sqrt()
+    assert 0 < error < 0.05 * want.std()
+
+
+@torch.no_grad()
+def test_a_pass_runs_without_weights_and_compiled() -> None:
+    """What an accelerator needs of a pass: one graph, no look at a value, shapes known before."""
+    codes = torch.zeros(2, 4, 30, dtype=torch.int64)
+    assert small(1).to("meta")(codes.to("meta")).shape == (2, 3, 30, 48)
+    model = fast(small(1), "bfloat16")
+    compiled = torch.compile(model.hidden, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(codes), model.hidden(codes))
+
+
 def test_auto_takes_int8_where_the_processor_is_made_for_it(monkeypatch) -> None:
     assert choose_precision(small(), "auto", "cpu") == "float32"
     assert choose_precision(small(), "int8", "cpu") == "int8"

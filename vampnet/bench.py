@@ -47,9 +47,10 @@ TRIES = 5  # of which the fastest counts as the machine's rate
 
 @dataclass(frozen=True)
 class Limits:
-    """What the machine reached: float32 and int8 products (operations a second), bytes a second."""
+    """What the machine reached: products by number format (operations a second), bytes a second."""
 
     float32: float
+    bfloat16: float
     int8: float
     bandwidth: float
 
@@ -95,8 +96,11 @@ def full_size(device: str = "cpu", precision: str = "auto") -> Pipeline:
 
 
 def precision_of(model: VampNet) -> str:
-    """What the model's linear layers compute in: "int8" or "float32"."""
-    return "int8" if any(isinstance(m, Int8Linear) for m in model.modules()) else "float32"
+    """What the model's linear layers compute in: "int8", "bfloat16" or "float32"."""
+    if any(isinstance(m, Int8Linear) for m in model.modules()):
+        return "int8"
+    narrow = any(p.dtype == torch.bfloat16 for p in model.parameters())
+    return "bfloat16" if narrow else "float32"
 
 
 def operations(config: VampNetConfig, shape: tuple[int, int]) -> int:
@@ -112,6 +116,7 @@ def operations(config: VampNetConfig, shape: tuple[int, int]) -> int:
 def machine_limits(device: str = "cpu") -> Limits:
     """Measure the machine: the fastest of some products and copies."""
     a = torch.randn(GEMM_SIZE, GEMM_SIZE, device=device)
+    narrow = a.bfloat16()
     whole = torch.randint(-127, 127, (GEMM_SIZE, GEMM_SIZE), device=device).to(torch.int8)
     work = 2 * GEMM_SIZE**3
     source = torch.ones(COPY_BYTES // 4, device=device)
@@ -122,6 +127,7 @@ def machine_limits(device: str = "cpu") -> Limits:
 
     return Limits(
         work / fastest(lambda: a @ a),
+        work / fastest(lambda: narrow @ narrow),
         work / fastest(lambda: torch._int_mm(whole, whole.t())),  # pyright: ignore
         2 * COPY_BYTES / fastest(lambda: target.copy_(source)),
     )
@@ -314,8 +320,9 @@ def table(timing: Timing, duration_s: float, load_s: float, peak: int) -> str:
 def distance(pipeline: Pipeline, timing: Timing, limits: Limits) -> str:
     """Lines that say how far each model's stage is from the machine's rate of products."""
     found = [
-        f"Machine: {limits.float32 / 1e9:.0f} GFLOP/s float32 and {limits.int8 / 1e9:.0f} Gop/s "
-        f"int8 in matrix products of {GEMM_SIZE}, {limits.bandwidth / 1e9:.1f} GB/s copying.",
+        f"Machine: {limits.float32 / 1e9:.0f} GFLOP/s float32, {limits.bfloat16 / 1e9:.0f} "
+        f"bfloat16 and {limits.int8 / 1e9:.0f} Gop/s int8 in matrix products of {GEMM_SIZE}, "
+        f"{limits.bandwidth / 1e9:.1f} GB/s copying.",
     ]
     for stage, model in (("coarse", pipeline.coarse), ("fine", pipeline.c2f)):
         if model is None or not timing.passes[stage]:

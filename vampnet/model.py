@@ -241,7 +241,7 @@ class VampNet(nn.Module):
 
         Made anew for another ``extra``, and where the weight was loaded, moved or changed in place.
         """
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return make()
         version = 0 if weight.is_inference() else weight._version
         key = (extra, weight.device, weight.data_ptr(), version)
@@ -261,11 +261,16 @@ class VampNet(nn.Module):
 
     def hidden(self, codes: Tensor) -> Tensor:
         """What the classifier sees: int64 (B, N, T) in, float (B, T, D) out."""
-        x = self.embedding(self.latents(codes)).transpose(1, 2)
+        x = self.embedding(self.latents(codes)).transpose(1, 2).to(self._layers_dtype)
         bias = self._bias(codes.shape[-1]).to(x.dtype)
         for layer in self.layers:
             x = layer(x, bias)
-        return self.norm(x)
+        return self.norm(x.to(self.norm.weight.dtype))
+
+    @property
+    def _layers_dtype(self) -> torch.dtype:
+        """What the layers compute in; inference may narrow them and leave the rest as it is."""
+        return next((p.dtype for p in self.layers.parameters()), self.norm.weight.dtype)
 
     def classify(self, hidden: Tensor, codebook: int | None = None) -> Tensor:
         """Scores of every code of all predicted codebooks, or of one.

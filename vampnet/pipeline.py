@@ -151,8 +151,8 @@ class Pipeline:
     ) -> Pipeline:
         """From "default" (the model in the package) or a folder of ours or the original's files.
 
-        precision: "float32", "int8" (linear layers on a CPU) or "auto": int8 where the processor
-        has int8 products, else float32. Layers are fused for inference.
+        precision: "float32", "int8" (linear layers on a CPU), "bfloat16" (layers) or "auto": int8
+        where the processor has int8 products, bfloat16 on CUDA, else float32. Layers are fused.
         Raises ``checkpoints.CheckpointError`` (a ValueError) for what cannot be used.
         """
         folder = checkpoints.resolve(name_or_folder)

@@ -1,4 +1,4 @@
-"""Linear layers for inference: fused projections, packed weights, int8 where it is fast.
+"""Layers for inference: fused projections, packed weights, int8 or bfloat16 where it is fast.
 
 float32: the weight is laid out once in the blocks that the processor's products read (oneDNN), in
 place of the plain one; about an eighth faster than laying it out at every call.
@@ -6,6 +6,8 @@ place of the plain one; about an eighth faster than laying it out at every call.
 int8: each weight row and each frame's activations get a scale of their own (symmetric, 127 steps),
 so that a frame's result depends on no other frame or item; products are summed exactly in int32.
 Source: Dettmers et al., "LLM.int8()", arXiv 2208.07339, section 2.1 (vector-wise quantisation).
+
+bfloat16: the transformer's layers alone; what enters them and the scores of codes stay float32.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import platform
 import torch
 from torch import Tensor, nn
 
-PRECISIONS = ("auto", "float32", "int8")
+PRECISIONS = ("auto", "float32", "int8", "bfloat16")
 INT8_FROM = 1_000_000  # parameters from which "auto" takes int8: below, nothing is gained
 STEPS = 127  # of a symmetric int8 scale
 MIN_ROWS = 17  # fewer rows than this are not taken by the int8 product on every device
@@ -83,16 +85,20 @@ def can_pack(linear: nn.Linear) -> bool:
 
 
 def choose_precision(model: nn.Module, wanted: str, device: str | torch.device) -> str:
-    """What "auto" means for this model and device: int8 or float32.
+    """What "auto" means for this model and device: int8, bfloat16 or float32.
 
-    Only a CPU with int8 dot products (VNNI) gains. docs/benchmarks.md tells what int8 does to the
-    embedded model's answers (next to nothing). Raises ValueError for a name not in PRECISIONS.
+    A CPU gains by int8 if it has dot products of it (VNNI), a CUDA device by bfloat16 if it
+    computes in it. docs/benchmarks.md tells what they do to the embedded model's answers (next to
+    nothing). Raises ValueError for a name not in PRECISIONS.
     """
     if wanted not in PRECISIONS:
         raise ValueError(f"precision is {wanted!r}; allowed is one of {', '.join(PRECISIONS)}")
     if wanted != "auto":
         return wanted
-    made_for_it = torch.device(device).type == "cpu" and _has_int8_products()
+    kind = torch.device(device).type
+    if kind == "cuda" and torch.cuda.is_bf16_supported():
+        return "bfloat16"
+    made_for_it = kind == "cpu" and _has_int8_products()
     size = sum(p.numel() for p in model.parameters())
     return "int8" if made_for_it and size >= INT8_FROM else "float32"
 
@@ -101,7 +107,8 @@ def prepare(model: nn.Module, precision: str) -> None:
     """Make `model` ready for inference, in place; its weights can no longer be saved or trained.
 
     Layers that offer ``fuse()`` join their projections. The linear layers inside ``layers`` become
-    int8 with "int8", else packed where they can be: the model stays on the device it lies on.
+    int8 with "int8", else packed where they can be: the model stays on the device it lies on. With
+    "bfloat16" all of ``layers`` computes in it.
     Embeddings, norms and the classifier stay as they are.
     """
     for module in list(model.modules()):
@@ -109,6 +116,9 @@ def prepare(model: nn.Module, precision: str) -> None:
         if callable(fuse):
             fuse()
     layers = model.get_submodule("layers")
+    if precision == "bfloat16":
+        layers.to(torch.bfloat16)
+        return
     for name, module in list(layers.named_modules()):
         if not isinstance(module, nn.Linear):
             continue
