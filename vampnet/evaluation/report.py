@@ -39,10 +39,10 @@ distance in the 16 main axes of the real music, extrapolated to infinitely many 
 unbiased, in hundredths; both hold a sound only against other clips than its own, so the real
 music itself scores about 0. *musicnn* hears nothing above 8 kHz, *full band* hears levels alone.
 *mel error*: the paper's, log10, added over two scales. *chroma*, *onsets*: correlation of chroma
-frames, of onset envelopes. *onset F*, *beat F*: 50 and 70 ms. *tempo drift*: half and double tempo count as the same. *loudness*, *peak*:
-absolute difference to the input, before the endpoint matches them. *seams*: how much sharper the
-waveform bends where windows meet and prompts end than the input does there; a click is 20 dB and
-more."""
+frames, of onset envelopes. *onset F*, *beat F*: 50 and 70 ms. *tempo drift*: half and double
+tempo count as the same. *loudness*, *peak*: absolute difference to the input, before the endpoint
+matches them. *seams*: how much sharper the waveform bends where windows meet and prompts end than
+the input does there; a click is 20 dB and more."""
 
 
 @dataclass(frozen=True)
