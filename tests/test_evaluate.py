@@ -226,7 +226,7 @@ def test_presets_run_only_when_asked_for_and_their_masks_are_the_models(
     known = presets()
     every = table.experiments(4, 14, SAMPLING, known)
     assert [e.name for e in table.chosen(every, ["presets"])] == ["anchors", "presets"]
-    assert len(every["presets"].settings) == 3 * len(known)
+    assert len(every["presets"].settings) == 3 * (1 + len(known))
     bench = Bench(tiny_pipeline, "model", tmp_path)
     prompt = Prompt(period=7, period_phase=None, dropout=0.3)
     job = Job(table.Setting("drawn", "vamp", prompt, SAMPLING), clips[0], 5)

@@ -59,7 +59,7 @@ class Parts:
 def models() -> dict[str, Path]:
     """Names that :func:`resolve` knows, with their folders: inside the package, and pulled."""
     inside = {file.parent.name: file.parent for file in sorted(BUILT_IN.glob(f"*/{CONFIG}"))}
-    return inside | download.found() | inside
+    return inside | {n: at for n, at in download.found().items() if n not in inside}
 
 
 def resolve(name_or_folder: str | Path) -> Path:

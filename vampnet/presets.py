@@ -58,6 +58,14 @@ def presets(folder: Path | None = None) -> dict[str, Preset]:
     return found
 
 
+def preset(name: str, folder: Path | None = None) -> Preset:
+    """One of :func:`presets` by its name. Raises ValueError for one that there is not."""
+    known = presets(folder)
+    if name not in known:
+        raise ValueError(f"no preset '{name}'; there are {', '.join(known)}")
+    return known[name]
+
+
 def shipped_folder() -> Path:
     """Where the shipped presets lie: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vampnet.cli.vamp import MAX_TAKES
+
 if TYPE_CHECKING:
     from vampnet.presets import Preset
 
-MAX_SECONDS, MAX_CHANNELS, MAX_TAKES, MAX_REPEATS = 3600.0, 64, 32, 1000
+MAX_SECONDS, MAX_CHANNELS, MAX_REPEATS = 3600.0, 64, 1000
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -20,7 +22,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     add = parser.add_argument
     model = "default, a folder, or full-size: the published sizes with random weights"
     add("--model", default="default", metavar="MODEL", help=model)
-    precision = "of the linear layers: auto, float32, int8 (auto)"
+    precision = "of the linear layers: auto, float32, int8, bfloat16 (auto)"
     add("--precision", default="auto", metavar="NAME", help=precision)
     add("--seconds", type=float, default=10.0, metavar="SECONDS", help="length of the region (10)")
     add("--channels", type=int, default=1, metavar="N", help="channels of the region (1)")
@@ -56,12 +58,9 @@ def _check(name: str, value: float, most: float) -> None:
 
 
 def _preset(name: str, steps: int | None) -> Preset:
-    from vampnet.presets import presets
+    from vampnet.presets import preset
 
-    known = presets()
-    if name not in known:
-        raise ValueError(f"no preset '{name}'; there are {', '.join(known)}")
-    preset = known[name]
+    found = preset(name)
     if steps is None:
-        return preset
-    return dataclasses.replace(preset, sampling=dataclasses.replace(preset.sampling, steps=steps))
+        return found
+    return dataclasses.replace(found, sampling=dataclasses.replace(found.sampling, steps=steps))

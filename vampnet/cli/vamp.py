@@ -100,16 +100,14 @@ def _preset(args: argparse.Namespace) -> Preset:
     """The preset with the options laid over it."""
     from harp_app.ranges import parse_ranges
     from vampnet.beats import beat_grid
-    from vampnet.presets import presets
+    from vampnet.presets import preset as named
 
-    known = presets(Path(args.presets_dir) if args.presets_dir else None)
-    if args.preset not in known:
-        raise ValueError(f"no preset '{args.preset}'; there are {', '.join(known)}")
+    preset = named(args.preset, Path(args.presets_dir) if args.presets_dir else None)
     if args.bpm is not None:
         beat_grid(args.bpm, 0.0, args.beat_offset_s or 0.0)
     elif args.beat_offset_s is not None:
         raise ValueError("--beat-offset-s tells where the first beat of a tempo is; give --bpm too")
-    preset, prompt = known[args.preset], given(args, PROMPT)
+    prompt = given(args, PROMPT)
     if args.ranges:
         prompt["ranges_s"] = parse_ranges(args.ranges, args.bpm)
     return dataclasses.replace(

@@ -85,7 +85,7 @@ def experiments(
         _baselines(n_coarse),
         _steps(n_coarse, sampling),
         _bitrates(n_coarse, sampling),
-        _presets(presets),
+        _presets(presets, sampling),
     )
     return {experiment.name: experiment for experiment in made}
 
@@ -154,13 +154,14 @@ def _bitrates(n_coarse: int, sampling: Sampling) -> Experiment:
     return Experiment("bitrates", "Bitrates (the paper's figure 5)", question, settings, 0.35)
 
 
-def _presets(presets: Mapping[str, Preset]) -> Experiment:
+def _presets(presets: Mapping[str, Preset], sampling: Sampling) -> Experiment:
+    seventh = Preset("every 7th frame", "", Prompt(period=7), sampling)
     settings = []
-    for name, preset in presets.items():
+    for name, preset in {seventh.name: seventh, **presets}.items():
         settings.append(Setting(name, "vamp", preset.prompt, preset.sampling, beats=True))
         settings += _without_model(name, preset.prompt)
     question = "What do the presets keep, beside holding the last kept frame and noise?"
-    return Experiment("presets", "The presets", question, tuple(settings), 0.3)
+    return Experiment("presets", "The presets", question, tuple(settings), 0.35)
 
 
 ASKED_FOR = ("presets",)  # run only where named: they are no part of the paper, and many
