@@ -1,6 +1,6 @@
 """Print, as Markdown, how well a model's stages guess hidden tokens of unheard music.
 
-    python benchmarks/guesses.py MUSIC [--model default] [--clips 20] [--seconds 10]
+    PYTHONPATH=. python benchmarks/guesses.py MUSIC [--model default] [--clips 20] [--seconds 10]
 
 Beside them: the codebooks' own entropy, and a predictor that takes the neighbours' mean.
 """
@@ -12,11 +12,13 @@ import argparse
 import torch
 from torch import Tensor
 
-from vampnet.evaluation.clips import cut
+from vampnet.codec import Codec
+from vampnet.evaluation.clips import Clip, cut
 from vampnet.evaluation.guesses import Guess, guesses, hidden_tokens, neighbour_guesses, usage
 from vampnet.model import VampNet
 from vampnet.pipeline import Pipeline
 
+ALL_CLIPS = 1_000_000  # more than any folder gives: all of the music, cut
 RATIOS = (0.25, 0.5, 0.75, 0.95)
 
 
@@ -30,10 +32,13 @@ def main() -> None:
     args = parser.parse_args()
     pipeline = Pipeline.load(args.model, precision="float32")
     codec = pipeline.codec
-    clips = cut(args.music, codec.sample_rate, args.clips, args.seconds)
-    codes = torch.cat([codec.encode(clip.sound[None, None]) for clip in clips])
-    print(f"{len(clips)} clips of {args.seconds:g} s, {codes.shape[-1]} frames each\n")
-    used = usage(codes, codec.vocab_size)
+    whole = _encoded(codec, cut(args.music, codec.sample_rate, ALL_CLIPS, args.seconds))
+    codes = _encoded(codec, cut(args.music, codec.sample_rate, args.clips, args.seconds))
+    minutes = len(whole) * args.seconds / 60
+    print(
+        f"Codebooks on {minutes:.0f} minutes, guesses on {len(codes)} clips of {args.seconds:g} s\n"
+    )
+    used = usage(whole, codec.vocab_size)
     _row("codebook", [str(n + 1) for n in range(len(used))], head=True)
     _row("entropy, nats", [f"{u.entropy:.2f}" for u in used])
     _row("perplexity", [f"{u.perplexity:.0f}" for u in used])
@@ -43,6 +48,10 @@ def main() -> None:
             first = model.config.n_conditioning_codebooks
             entropy = [u.entropy for u in used[first : model.config.n_codebooks]]
             _stage(name, model, codes[:, : model.config.n_codebooks], codec.codebooks, entropy)
+
+
+def _encoded(codec: Codec, clips: list[Clip]) -> Tensor:
+    return torch.cat([codec.encode(clip.sound[None, None]) for clip in clips])
 
 
 def _stage(name: str, model: VampNet, codes: Tensor, rows: Tensor, entropy: list[float]) -> None:
