@@ -253,10 +253,10 @@ def results_of(figures: dict[str, list[float]], small) -> dict[Job, Result]:
     clips, _ = small
     some = {"musicnn": torch.zeros(2, 3)}
     found = {Job(table.Setting("real music", "real"), clip, 0): Result({}, some) for clip in clips}
-    for name, values in figures.items():
+    for number, (name, values) in enumerate(figures.items()):
         for clip, value in zip(clips, values, strict=True):
             setting = table.Setting(name, "vamp", Prompt())
-            found[Job(setting, clip, 0)] = Result({"mel": value, "bits_per_s": 1.0}, some)
+            found[Job(setting, clip, 0)] = Result({"mel": value, "bits_per_s": number}, some)
     return found
 
 
@@ -271,6 +271,22 @@ def test_relations_hold_fail_or_are_open(small):
     assert verdict(high, middle, low) == "fails"
     assert verdict(low, [0.3, 0.9, 0.6, 0.4], high) == "open"
     assert verdict([math.nan] * 4, middle, high) == "open"
+
+
+def test_bitrates_are_compared_along_lines(small):
+    def verdict(*means: float) -> str:
+        """Of settings with rising bitrate."""
+        names = ["every 16. frame, 1 codebook", "every 16. frame, 4 codebooks",
+                 "every 1. frame, 1 codebook", "every 1. frame, 4 codebooks"]  # fmt: skip
+        spread = (-0.01, 0.0, 0.01, 0.005)
+        made = {n: [m + d for d in spread] for n, m in zip(names, means, strict=True)}
+        found = relations(Scores(results_of(made, small)))
+        return next(r.verdict for r in found if r.claim.startswith("Mel error falls"))
+
+    assert verdict(1.2, 0.7, 0.8, 0.5) == "holds"  # 4 codebooks of few frames beat 1 of all
+    assert verdict(1.2, 1.3, 0.8, 0.5) == "fails"
+    assert verdict(0.8, 0.7, 1.2, 0.5) == "fails"
+    assert verdict(1.2, 0.7, 0.8, 0.8) == "fails"
 
 
 def test_the_floor_is_that_of_halves_of_the_real_music():
