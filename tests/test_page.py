@@ -39,6 +39,7 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 SLOW_STEP_S = 0.1
+PATIENCE_S = 60.0  # for what always comes: a starved machine only takes longer
 
 
 def clip(
@@ -199,7 +200,7 @@ class Visit:
         self.address, self.foreign, self.complaints = address, [], []
         options.setdefault("viewport", {"width": 1280, "height": 900})
         self.context = browser.new_context(**options)
-        self.context.set_default_timeout(20_000)
+        self.context.set_default_timeout(1000 * PATIENCE_S)
         self.page = self.context.new_page()
         self.page.on("request", lambda request: self._note(request.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -232,13 +233,13 @@ class Visit:
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector)
 
-    def wait(self, condition, what: str, timeout_s: float = 15.0):
+    def wait(self, condition, what: str, timeout_s: float = PATIENCE_S):
         end = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < end, f"waited in vain for {what}"
             self.page.wait_for_timeout(50)
 
-    def take(self, timeout_s: float = 15.0) -> None:
+    def take(self, timeout_s: float = PATIENCE_S) -> None:
         """Press Vary and wait for one more take."""
         before = self.page.locator("#takes label").count()
         self.page.click("#vary")
