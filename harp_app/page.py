@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 DEMO_CLIP = HERE.parent / "docs" / "demo" / "loop.flac"  # in a checkout
 LOOK_S = 0.1  # between two looks at a job's progress
+STAY_OPEN = "stay open"  # stands for an answer that is never given
 KEEP_STATE_S = 3600  # a page's clip and takes are forgotten when nobody used it so long
 FONTS = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 MONO_FONTS = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
@@ -71,14 +72,15 @@ def build(harp: Harp, jobs: Jobs, processor: Processor) -> gr.Blocks:
             clip, outputs = tracks(processor.takes)
             inputs = [component(control) for control in processor.controls]
             mount_endpoint(harp, jobs, processor, clip, inputs, outputs)
-        _Page(jobs, processor)
+        _Page(blocks, jobs, processor)
     return blocks
 
 
 class _Page:
     """The components of the open ``gr.Blocks`` and what happens on them."""
 
-    def __init__(self, jobs: Jobs, processor: Processor) -> None:
+    def __init__(self, blocks: gr.Blocks, jobs: Jobs, processor: Processor) -> None:
+        self.blocks = blocks
         self.jobs = jobs
         self.processor = processor
         self.table = processor.controls
@@ -194,6 +196,7 @@ class _Page:
         self._on(self.cancel.click, self._on_cancel, [], [])
         self._on(self.chosen.input, self._on_choice, [self.takes, self.chosen], shown)
         self._on(self.reuse.click, self._on_reuse, [self.takes, self.chosen], [self.clip])
+        self._on(self.blocks.load, self._on_open, [], [])
 
     def _on(
         self,
@@ -210,6 +213,15 @@ class _Page:
             turns = {"concurrency_limit": 2, "concurrency_id": "drawing"}
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         return event(fn, inputs, outputs, **private, **turns, **options)
+
+    def _on_open(self, request: gr.Request) -> None:
+        """Keep the visit's stream of answers open.
+
+        Gradio (6.31) closes it when no answer is due and opens it for the next question; a
+        question asked just while it closes is never answered, and the page waits for ever.
+        """
+        queue = self.blocks._queue  # no public way leads there
+        queue.pending_event_ids_session[request.session_hash or ""].add(STAY_OPEN)
 
     def _on_clip(self, path: str | None) -> tuple[Any, ...]:
         if not path:
