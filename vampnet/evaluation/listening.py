@@ -74,7 +74,7 @@ def _png(bench: Bench, job: Job, sound: Tensor) -> str:
     mask = bench.mask(job, codes, heard)
     if mask is None or job.setting.prompt is None:
         return ""
-    beats = heard.beats if job.setting.prompt.needs_beats else None
+    beats = bench.grid(job.clip) if job.setting.prompt.needs_beats else None
     with TemporaryDirectory() as folder:
         path = Path(folder, "mask.png")
         picture.save(
