@@ -21,6 +21,7 @@ import torch
 from vampnet.evaluation.clips import cut
 from vampnet.evaluation.experiments import Experiment, Setting
 from vampnet.evaluation.intervals import Estimate
+from vampnet.evaluation.report import markdown_table
 from vampnet.evaluation.runs import Bench, jobs_of, model_hash, run_all
 from vampnet.evaluation.scores import FRECHET, KERNEL, Scores
 from vampnet.evaluation.whole import SAMPLING_OF
@@ -73,15 +74,15 @@ def table(
 ) -> list[str]:
     """The lines of a prompt's Markdown table."""
     heads = ["steps", "way", *(head for _, head, _ in MEASURES)]
-    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    rows = []
     for n in steps:
         for text in ways:
             base = _name(PLAIN, against if text == PLAIN else n, period)
             row = [str(n), text if text == PLAIN else f"`{text}`"]
             for measure, _, digits in MEASURES:
                 row.append(_cell(scores, _name(text, n, period), base, measure, digits))
-            lines.append(f"| {' | '.join(row)} |")
-    return lines
+            rows.append(row)
+    return markdown_table(heads, rows)
 
 
 def _cell(scores: Scores, name: str, base: str, measure: str, digits: int) -> str:

@@ -43,7 +43,7 @@ from vampnet.evaluation.musical import hear  # noqa: E402
 from vampnet.evaluation.runs import model_hash  # noqa: E402
 from vampnet.evaluation.sheets import sheet  # noqa: E402
 from vampnet.pipeline import Pipeline  # noqa: E402
-from vampnet.presets import Preset, presets  # noqa: E402
+from vampnet.presets import Preset, preset, presets  # noqa: E402
 
 SHOWN = "small-variation,loop-variation,beat-variation"
 SEEDS = (0, 1)
@@ -67,8 +67,8 @@ class Maker:
         made = {INPUT: region}
         again = codec.decode(codec.encode(heard), heard.shape[-1])[:, 0]
         made[CODEC] = region.like(again, codec.sample_rate)
-        for name, preset in self.shown.items():
-            vamp = self.pipeline.vamp(heard, preset.prompt, preset.sampling, SEEDS[0])
+        for name, how in self.shown.items():
+            vamp = self.pipeline.vamp(heard, how.prompt, how.sampling, SEEDS[0])
             made[name] = region.like(vamp.audio[0], codec.sample_rate)
         return made
 
@@ -87,10 +87,8 @@ class Maker:
         """Every preset's two takes of a clip, measured."""
         codec, heard = self.pipeline.codec, clip.sound[None, None]
         made, beats_s = {}, ()
-        for name, preset in self.checked.items():
-            vamps = [
-                self.pipeline.vamp(heard, preset.prompt, preset.sampling, seed) for seed in SEEDS
-            ]
+        for name, how in self.checked.items():
+            vamps = [self.pipeline.vamp(heard, how.prompt, how.sampling, seed) for seed in SEEDS]
             made[name] = [vamp.audio[0, 0] for vamp in vamps]
             beats_s = vamps[0].beats.times_s if vamps[0].beats else beats_s
         again = {CODEC: codec.decode(codec.encode(heard), len(clip.sound))[0, 0]}
@@ -131,13 +129,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def named(names: str, known: dict[str, Preset]) -> dict[str, Preset]:
+def named(names: str) -> dict[str, Preset]:
     """The presets of these names, all for none. Raises ValueError for one that there is not."""
-    wanted = [name.strip() for name in names.split(",") if name.strip()] or list(known)
-    for name in wanted:
-        if name not in known:
-            raise ValueError(f"no preset '{name}'; there are {', '.join(known)}")
-    return {name: known[name] for name in wanted}
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    return {name: preset(name) for name in wanted} or presets()
 
 
 def command(argv: Sequence[str], args: argparse.Namespace) -> str:
@@ -151,8 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     start, argv = time.monotonic(), sys.argv[1:] if argv is None else argv
     args = arguments(argv)
     torch.set_num_threads(1)  # a sound a core beats a core a sound
-    known = presets()
-    maker = Maker(Pipeline.load(args.model), named(args.presets, known), named(args.check, known))
+    maker = Maker(Pipeline.load(args.model), named(args.presets), named(args.check))
     credit_of = credits(args.music, args.credits)
     pieces = choose(credit_of, args.pieces, args.seconds)
     rate_hz = maker.pipeline.codec.sample_rate

@@ -17,6 +17,7 @@ from vampnet.evaluation.directions import (
     mean_of,
 )
 from vampnet.evaluation.relations import Relation
+from vampnet.evaluation.report import markdown_table
 
 INPUT, CODEC = "input", "codec alone"
 PEAK_DBFS = -0.1  # the endpoint's limiter
@@ -139,8 +140,7 @@ def _piece(piece: Piece, shown: Sequence[str]) -> str:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return "".join(f"{line}\n" for line in markdown_table(heads, rows))
 
 
 def checks(facts: Facts, clips: Sequence[ClipFigures]) -> str:

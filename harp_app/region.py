@@ -22,6 +22,7 @@ from vampnet.audio import (
     DEFAULT_LIMITS,
     AudioFormat,
     Limits,
+    all_finite,
     float_to_native,
     format_for,
     loudness_lufs,
@@ -119,7 +120,7 @@ class Region:
         if audio.ndim != 2 or audio.shape[0] not in (1, self.n_channels) or not audio.shape[1]:
             allowed = f"(1 or {self.n_channels}, at least 1)"
             raise ValueError(f"generated audio has shape {tuple(audio.shape)}; allowed: {allowed}")
-        if not all(math.isfinite(end) for end in audio.aminmax()):  # a NaN shows in both
+        if not all_finite(audio):
             raise ValueError("generated audio holds NaN or infinite samples; none are allowed")
         made = resample(audio.detach().float(), audio_rate_hz, self.sample_rate, self.n_samples)
         balance = torch.tensor(self._balance(made.shape[0], match_loudness)).unsqueeze(1)

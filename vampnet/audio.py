@@ -286,6 +286,11 @@ def write_native(path: StrPath, native: np.ndarray, sample_rate: int, form: Audi
         part.unlink(missing_ok=True)
 
 
+def all_finite(samples: Tensor) -> bool:
+    """Whether no sample of a tensor with at least one is NaN or infinite; makes no copy of it."""
+    return all(math.isfinite(end) for end in samples.aminmax())  # a NaN shows in both
+
+
 def fit(samples: Tensor, n_samples: int) -> Tensor:
     """Samples (..., S) cut or filled with zeros at the end to exactly `n_samples`."""
     missing = n_samples - samples.shape[-1]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vampnet import checkpoints
+from vampnet.audio import all_finite
 from vampnet.beats import Beats, beat_grid, onsets, track
 from vampnet.codec import Codec
 from vampnet.model import VampNet
@@ -320,7 +321,7 @@ def _fill_batch(
 def _check(audio: Tensor, takes: int) -> None:
     if audio.dim() != 3 or audio.shape[1] != 1 or 0 in audio.shape:
         raise ValueError(f"audio has shape {tuple(audio.shape)}; allowed is (channels, 1, samples)")
-    if not all(math.isfinite(end) for end in audio.aminmax()):  # a NaN shows in both
+    if not all_finite(audio):
         raise ValueError("the audio holds values that are not finite numbers (NaN or infinity)")
     if takes < 1:
         raise ValueError(f"takes is {takes}; at least 1 is needed")

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from vampnet.evaluation.intervals import jackknife
-from vampnet.evaluation.mel import SCALES, log_mel
+from vampnet.evaluation.mel import SCALES, Levels, levels
 from vampnet.evaluation.musical import Heard, compare, hear
-from vampnet.evaluation.relations import Relation, Verdict
+from vampnet.evaluation.relations import Relation, above
 from vampnet.evaluation.seams import click_db
 from vampnet.loudness import loudness_lufs
 
@@ -26,12 +26,6 @@ FAR_FROM_BEAT_S = 0.15  # from every beat: what they do not
 ENDS_S = 0.9  # of the second that is kept at an end; the rest of it is crossfade and window
 
 Spans = Sequence[tuple[float, float]]  # (start, end) in seconds
-Levels = tuple[Tensor, ...]
-
-
-def levels(sound: Tensor, rate_hz: int) -> Levels:
-    """A sound float (S,) as log10 mel magnitudes, float (bands, frames), in both scales."""
-    return tuple(log_mel(sound, rate_hz, n_fft, n_mels) for n_fft, n_mels in SCALES)
 
 
 def distance(first: Levels, second: Levels, rate_hz: int, spans_s: Spans | None = None) -> float:
@@ -215,13 +209,8 @@ def judge(claim: Claim, clips: Sequence[ClipFigures]) -> Relation:
 
     difference = jackknife(range(len(pairs)), gap)
     less, more = (sum(p[i] for p in pairs) / len(pairs) for i in (0, 1))
-    verdict: Verdict = "open"
-    if difference.low > 0:
-        verdict = "holds"
-    elif difference.high < 0:
-        verdict = "fails"
     text = f"{less:.3f} < {more:.3f}, difference {difference.value:.3f} (±{difference.half:.3f})"
-    return Relation(claim.text, verdict, text)
+    return Relation(claim.text, above(difference), text)
 
 
 def mean_of(clips: Sequence[ClipFigures], figure: Callable[[ClipFigures], float]) -> float:

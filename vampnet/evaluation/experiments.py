@@ -23,6 +23,7 @@ PERIODS = (8, 16, 32)
 BITRATE_PERIODS = (1, 4, 16)
 RATIOS = (0.1, 0.25, 0.5, 0.75, 1.0)
 STEPS_PERIOD = 16
+PROMPT_KINDS = ("compression ", "periodic ", "inpaint ", "beat-driven ")  # names begin so
 
 Source = Literal["real", "codec", "vamp", "hold", "random"]
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vampnet.evaluation.baselines import kept_around
 from vampnet.model import VampNet
 
 TOP_K = 25
@@ -107,8 +108,7 @@ def _between(vectors: Tensor, hidden: Tensor) -> Tensor:
     """Hidden vectors from the nearest visible ones: float (B, T, D), bool (B, T) to (B, T, D)."""
     n_frames = hidden.shape[1]
     here = torch.arange(n_frames).expand_as(hidden)
-    before = torch.where(hidden, -1, here).cummax(dim=1).values
-    after = torch.where(hidden, n_frames, here).flip(1).cummin(dim=1).values.flip(1)
+    before, after = kept_around(hidden)
     gap_before = torch.where(before < 0, torch.inf, here - before).clamp(min=0.5)
     gap_after = torch.where(after >= n_frames, torch.inf, after - here).clamp(min=0.5)
     weights = torch.stack([1 / gap_before, 1 / gap_after])[..., None]

@@ -12,14 +12,12 @@ import torch
 from torch import Tensor
 
 from vampnet import audio, picture
-from vampnet.evaluation.experiments import Setting
+from vampnet.evaluation.experiments import PROMPT_KINDS, Setting
 from vampnet.evaluation.runs import Bench, Job, Result
 
 # Pictures weigh most: only one clip gets them, and of these settings.
 PICTURED_CLIPS, PICTURED = 1, ("compression 1", "periodic 16", "inpaint 2 s", "beat-driven 75 ms")
-PLAYED = (
-    "codec", "random tokens 100%", "compression ", "periodic ", "inpaint ", "beat-driven ",
-)  # fmt: skip
+PLAYED = ("codec", "random tokens 100%", *PROMPT_KINDS)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from vampnet.mel import mel_bands
 
 SCALES = ((2048, 150), (512, 80))  # FFT length in samples, mel bands
+Levels = tuple[Tensor, ...]
 FLOOR = 1e-5  # mel magnitude below which levels count as equal
 
 
@@ -27,6 +28,11 @@ def log_mel(audio: Tensor, rate_hz: int, n_fft: int, n_mels: int) -> Tensor:
     return levels.reshape(*audio.shape[:-1], n_mels, -1)
 
 
+def levels(audio: Tensor, rate_hz: int) -> Levels:
+    """A sound float (..., S) in both scales: log10 mel magnitudes, float (..., bands, frames)."""
+    return tuple(log_mel(audio, rate_hz, n_fft, n_mels) for n_fft, n_mels in SCALES)
+
+
 def mel_error(first: Tensor, second: Tensor, rate_hz: int) -> float:
     """Mean |difference| of log10 mel magnitudes, added over both scales; 0 for equal sounds.
 
@@ -37,10 +43,5 @@ def mel_error(first: Tensor, second: Tensor, rate_hz: int) -> float:
             f"sounds have shapes {tuple(first.shape)} and {tuple(second.shape)}; "
             f"they need one shape of at least {SCALES[0][0]} samples"
         )
-    total = 0.0
-    for n_fft, n_mels in SCALES:
-        difference = log_mel(first, rate_hz, n_fft, n_mels) - log_mel(
-            second, rate_hz, n_fft, n_mels
-        )
-        total += float(difference.abs().mean())
-    return total
+    both = zip(levels(first, rate_hz), levels(second, rate_hz), strict=True)
+    return sum(float((a - b).abs().mean()) for a, b in both)

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vampnet.evaluation.experiments import BITRATE_PERIODS, STEPS
+from vampnet.evaluation.experiments import BITRATE_PERIODS, PROMPT_KINDS, STEPS
 from vampnet.evaluation.scores import FRECHET, Scores
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _steps(scores: Scores, axes: list[Axes]) -> bool:
 def _prompts(scores: Scores, axes: list[Axes]) -> bool:
     kinds = (("", MODEL, "model"), (": hold", HOLD, "hold"), (": random", RANDOM, "random"))
     names = [
-        n for n in scores.made if scores.n_clips(n) and n.startswith(_PROMPTS) and ":" not in n
+        n for n in scores.made if scores.n_clips(n) and n.startswith(PROMPT_KINDS) and ":" not in n
     ]
     if not names:
         return False
@@ -134,9 +134,6 @@ def _prompts(scores: Scores, axes: list[Axes]) -> bool:
         one.set_ylabel(label)
     _legend(axes[0])
     return True
-
-
-_PROMPTS = ("compression ", "periodic ", "inpaint ", "beat-driven ")
 
 
 def _bitrates(scores: Scores, axes: list[Axes]) -> bool:

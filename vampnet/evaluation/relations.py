@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from vampnet.evaluation.experiments import PERIODS
+from vampnet.evaluation.experiments import PERIODS, PROMPT_KINDS
 from vampnet.evaluation.intervals import Estimate
 from vampnet.evaluation.scores import FRECHET, Scores
 
@@ -37,8 +37,8 @@ def relations(scores: Scores, embedding: str = "musicnn") -> list[Relation]:
     return [relation for ask in asked for relation in ask(scores, FRECHET + embedding)]
 
 
-def _above(difference: Estimate) -> Verdict:
-    """Whether a difference lies above 0."""
+def above(difference: Estimate) -> Verdict:
+    """Whether a difference lies above 0 with its whole interval, or below, or neither."""
     if math.isnan(difference.half):
         return "open"
     if difference.low > 0:
@@ -55,7 +55,7 @@ def _steps(scores: Scores, frechet: str) -> list[Relation]:
         return []
     gain = scores.difference("1 steps", "12 steps", frechet)
     found = [
-        Relation("Frechet distance: 1 step clearly worse than 12", _above(gain),
+        Relation("Frechet distance: 1 step clearly worse than 12", above(gain),
                  f"1 minus 12 steps: {_text(gain)}")
     ]  # fmt: skip
     if scores.n_clips("36 steps"):
@@ -77,7 +77,7 @@ def _against_noise(scores: Scores, frechet: str) -> list[Relation]:
             continue
         gain = scores.difference(noise, prompt, frechet)
         claim = f"Frechet distance: {prompt} far below random tokens under the same mask"
-        found.append(Relation(claim, _above(gain), f"random minus model: {_text(gain)}"))
+        found.append(Relation(claim, above(gain), f"random minus model: {_text(gain)}"))
     return found
 
 
@@ -86,7 +86,7 @@ def _periods(scores: Scores, _: str) -> list[Relation]:
     if not all(map(scores.n_clips, names)):
         return []
     steps = [scores.difference(b, a, "mel") for a, b in zip(names[:-1], names[1:], strict=True)]
-    verdicts = [_above(step) for step in steps]
+    verdicts = [above(step) for step in steps]
     verdict: Verdict = "fails" if "fails" in verdicts else "open" if "open" in verdicts else "holds"
     means = " < ".join(f"{scores.estimate(name, 'mel').value:.3f}" for name in names)
     return [Relation("Mel error: periodic 8 < 16 < 32", verdict, means)]
@@ -108,7 +108,7 @@ def _bitrates(scores: Scores, _: str) -> list[Relation]:
     if len(drops) < 2:
         return []
     low, high = min(rate, key=lambda n: rate[n]), max(rate, key=lambda n: rate[n])
-    verdicts = [_above(drop) for drop in drops]
+    verdicts = [above(drop) for drop in drops]
     verdict: Verdict = "fails" if "fails" in verdicts else "open" if "open" in verdicts else "holds"
     text = (
         f"from {rate[low]:.0f} to {rate[high]:.0f} bit/s it falls by "
@@ -130,8 +130,7 @@ def _lines(names: list[str]) -> list[list[str]]:
 
 
 def _beats(scores: Scores, frechet: str) -> list[Relation]:
-    kinds = ("compression ", "periodic ", "inpaint ", "beat-driven ")
-    names = [n for n in scores.made if n.startswith(kinds) and ":" not in n]
+    names = [n for n in scores.made if n.startswith(PROMPT_KINDS) and ":" not in n]
     beat = next((n for n in names if n.startswith("beat")), None)
     if beat is None or len(names) < 3:
         return []
@@ -139,7 +138,7 @@ def _beats(scores: Scores, frechet: str) -> list[Relation]:
     best = max(others, key=lambda n: scores.estimate(n, "beat_f").value)
     lead = scores.difference(beat, best, "beat_f")
     found = [
-        Relation("Beat F-measure: beat-driven keeps beats best", _above(lead),
+        Relation("Beat F-measure: beat-driven keeps beats best", above(lead),
                  f"ahead of the best other ({best}): {_text(lead)}")
     ]  # fmt: skip
     ordered = sorted(names, key=lambda n: scores.estimate(n, frechet).value)

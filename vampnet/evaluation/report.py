@@ -107,7 +107,7 @@ def markdown(report: Report) -> str:
     """The report as Markdown; pictures are named, relative to the report."""
     parts = ["# Evaluation", "", *(f"- {name}: {value}" for name, value in report.facts.lines), ""]
     parts += ["## What the paper found, and what was found here", ""]
-    parts += _rows(["relation", "here", "figures"],
+    parts += markdown_table(["relation", "here", "figures"],
                    [[r.claim, r.verdict, r.figures] for r in report.relations])  # fmt: skip
     if report.ranges is not None:
         parts += ["", report.range_sentence()]
@@ -115,11 +115,12 @@ def markdown(report: Report) -> str:
         parts += ["", f"## {experiment.title}", "", experiment.question, ""]
         if experiment.name in report.plots:
             parts += [f"![{experiment.title}](figures/{report.plots[experiment.name].name})", ""]
-        parts += _rows(*report.table(experiment))
+        parts += markdown_table(*report.table(experiment))
     return "\n".join([*parts, "", "## The measures", "", NOTES, ""])
 
 
-def _rows(heads: list[str], rows: list[list[str]]) -> list[str]:
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]
 

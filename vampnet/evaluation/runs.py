@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,6 +34,7 @@ from vampnet.pipeline import FINE_WINDOW, Pipeline, mask_draws, stretches
 
 MEASURES = 3  # counted up when a measure changes: older results are then made anew
 EXAMPLES = 2  # clips whose tokens are kept, so that the report can play them
+Found = TypeVar("Found")
 EDGE_FRAMES = 20  # kept and generated for so long on both sides: an edge that may click
 
 
@@ -114,23 +116,25 @@ class Bench:
 
     def heard(self, clip: Clip) -> tuple[Tensor, Heard]:
         """A clip's tokens int64 (1, N, T) and what is heard in it."""
-        with self._lock:
-            found = self._inputs.get(clip.number)
-        if found is None:
+
+        def make() -> tuple[Tensor, Heard]:
             codes = self.pipeline.codec.encode(clip.sound[None, None])
-            found = codes, hear(clip.sound, clip.rate_hz, beats=True)
-            with self._lock:
-                self._inputs[clip.number] = found
-        return found
+            return codes, hear(clip.sound, clip.rate_hz, beats=True)
+
+        return self._once(self._inputs, clip, make)
 
     def grid(self, clip: Clip) -> Beats:
         """The beats that a prompt goes by, as the pipeline hears them; not those of the measure."""
+        return self._once(self._grids, clip, lambda: track(clip.sound, clip.rate_hz))
+
+    def _once(self, kept: dict[int, Found], clip: Clip, make: Callable[[], Found]) -> Found:
+        """What ``make`` makes of a clip, kept for the clip's next jobs."""
         with self._lock:
-            found = self._grids.get(clip.number)
+            found = kept.get(clip.number)
         if found is None:
-            found = track(clip.sound, clip.rate_hz)
+            found = make()
             with self._lock:
-                self._grids[clip.number] = found
+                kept[clip.number] = found
         return found
 
     @torch.inference_mode()
