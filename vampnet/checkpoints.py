@@ -175,7 +175,7 @@ def load_codec(path: str | Path) -> Codec:
             raise CheckpointError(f"{path} is no model folder: it has no {CONFIG} and no codec.pth")
         path = found
     if not path.is_dir():
-        family, kwargs, state = _call(path, original.read_codec, _read_torch(path))
+        family, kwargs, state = _call(path, original.read_codec, read_torch(path))
         return _fill(_build(FAMILIES[family], kwargs, path), state, path)
     entry = _entry(path, "codec")
     if entry.get("family") not in FAMILIES:
@@ -199,7 +199,7 @@ def load_vampnet(path: str | Path, codec: Codec, *, adapters: str | Path | None 
         kwargs = _entry(path.parent, path.stem)
         state, own = _read_safetensors(path), {}
     else:
-        kwargs, state, own = _call(path, original.read_vampnet, _read_torch(path))
+        kwargs, state, own = _call(path, original.read_vampnet, read_torch(path))
     config = _build(VampNetConfig, kwargs, path)
     _check_codec(config, codec, path)
     with torch.device("meta"):  # no time spent on random weights that are replaced at once
@@ -210,7 +210,7 @@ def load_vampnet(path: str | Path, codec: Codec, *, adapters: str | Path | None 
         _merge_adapters(model, own, path)
     if adapters is not None:
         path = Path(adapters)
-        _merge_adapters(model, _call(path, original.read_adapters, _read_torch(path)), path)
+        _merge_adapters(model, _call(path, original.read_adapters, read_torch(path)), path)
     return model
 
 
@@ -228,7 +228,7 @@ def _load_stage(folder: Path, stage: str, codec: Codec) -> VampNet | None:
         if found is None:
             return None
         path = found
-        if path.parent.parent.name == "loras" and original.is_bare(_read_torch(path)):
+        if path.parent.parent.name == "loras" and original.is_bare(read_torch(path)):
             path, adapters = path.parents[2] / path.name, path
     model = load_vampnet(path, codec, adapters=adapters)
     conditioning = model.config.n_conditioning_codebooks
@@ -247,7 +247,7 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((place / name for place in places if (place / name).is_file()), None)
 
 
-def _read_torch(path: Path) -> dict[str, Any]:
+def read_torch(path: Path) -> dict[str, Any]:
     """The dict in a torch.save file, read without running any code in it."""
     try:
         if zipfile.is_zipfile(path):

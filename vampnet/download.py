@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -152,6 +152,36 @@ def _wanted(listed: Mapping[str, HubFile], lora: str | None) -> list[HubFile]:
         own = [f"loras/{lora}/{file}" for file in FILES]
         paths += [path for path in own if path in listed]
     return [listed[path] for path in paths]
+
+
+def fetch_repository(name: str, files: Sequence[str]) -> Path:
+    """A folder with the named files of any repository: OWNER/NAME or OWNER/NAME@REVISION.
+
+    For models that a package of their own reads: fetched and kept by huggingface_hub, which that
+    package brings. files: patterns such as "*.json". Raises DownloadError.
+    """
+    repository, _, revision = name.partition("@")
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository):
+        raise DownloadError(f"'{name}' is neither a folder nor OWNER/NAME on the hub")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise DownloadError("fetching needs the package huggingface_hub, not installed") from error
+    hub = os.environ.get("HF_ENDPOINT") or HUB
+    try:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=list(files),
+                endpoint=hub.rstrip("/"),
+            )
+        )
+    except (OSError, ValueError) as error:  # no such name, no connection, no room
+        reason = str(error).strip().partition("\n")[0]
+        raise DownloadError(
+            f"'{name}' is no folder here, and cannot be had from {urlsplit(hub).netloc}: {reason}"
+        ) from error
 
 
 # One file ----------------------------------------------------------------------------------------

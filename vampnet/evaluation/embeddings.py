@@ -1,8 +1,9 @@
 """What a distance between sets of sounds is measured in: each patch of sound as a point.
 
 Two ways to hear that need nothing but the package: MusiCNN (what kind of music, below 8 kHz) and
-level statistics (how much of what, over the whole band). Anything else that has the attributes of
-:class:`Embedding` (CLAP, VGGish) can be handed to the same measures.
+level statistics (how much of what, over the whole band). CLAP and VGGish are read from weights that
+the user has, and anything else with the attributes of :class:`Embedding` can be handed to the same
+measures.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ from torch import Tensor
 
 from vampnet.audio import resample
 from vampnet.evaluation import musicnn
+from vampnet.evaluation.clap import ClapEmbedding
 from vampnet.evaluation.mel import log_mel
+from vampnet.evaluation.vggish import VggishEmbedding
 
 PATCH_S = 3.0
 PATCH_HOP_S = 3.0  # side by side, as the network's authors do
 LEVELS_FFT, LEVELS_MELS = 2048, 40
+KINDS = {"clap": ClapEmbedding, "vggish": VggishEmbedding}  # those whose weights are not shipped
 
 
 class Embedding(Protocol):
-    """A way to hear: ``name`` (its version included), the rate it hears at, its dimensions."""
+    """A way to hear: its ``name``, the rate it hears at, its dimensions.
+
+    Results are kept by the name, so it tells whatever they depend on: a version, a hash of weights.
+    """
 
     @property
     def name(self) -> str: ...
@@ -74,6 +81,20 @@ class LevelEmbedding:
 def offline(rate_hz: int) -> tuple[Embedding, ...]:
     """The embeddings that need no download, for sounds at ``rate_hz``."""
     return MusicnnEmbedding(), LevelEmbedding(rate_hz)
+
+
+def named(text: str) -> Embedding:
+    """The embedding of "clap=FOLDER", "clap=OWNER/NAME" (on the hub) or "vggish=FILE".
+
+    Raises ValueError where it is none of these, or its weights cannot be read.
+    """
+    kind, _, weights = text.partition("=")
+    if kind not in KINDS or not weights:
+        raise ValueError(
+            f"embedding '{text}'; allowed are clap=FOLDER or NAME, vggish=FILE "
+            "(musicnn and levels are always measured)"
+        )
+    return KINDS[kind](weights)
 
 
 def embed(audio: Tensor, rate_hz: int, embeddings: Sequence[Embedding]) -> dict[str, Tensor]:
