@@ -108,3 +108,38 @@ def tiny_pipeline(tiny_codec):
         initialize(model, tiny_codec.codebooks, std=0.2)
         models.append(model)
     return Pipeline(tiny_codec, models[0], models[1], "tiny")
+
+
+def vggish_state(seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random weights of a small VGGish, 8 numbers a patch, under the published names."""
+    from vampnet.evaluation.vggish import VGGish
+
+    rng = torch.Generator().manual_seed(seed)
+    state = VGGish((2, 3, 4, 4, 5, 5), (7, 6, 8)).state_dict()
+    return {name: torch.randn(value.shape, generator=rng) * 0.3 for name, value in state.items()}
+
+
+def make_clap(folder, fusion: bool = False, seed: int = 0):
+    """A small CLAP with random weights in a folder, as transformers writes it."""
+    transformers = pytest.importorskip("transformers")
+    text = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text |= {"intermediate_size": 8, "vocab_size": 20, "max_position_embeddings": 16}
+    hearing = {"patch_embeds_hidden_size": 8, "hidden_size": 16, "depths": [1, 1]}
+    hearing |= {"num_attention_heads": [2, 2], "num_hidden_layers": 2, "window_size": 4}
+    if fusion:
+        hearing |= {"enable_fusion": True, "fusion_type": "aff_2d"}
+    config = transformers.ClapConfig(text_config=text, audio_config=hearing, projection_dim=12)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = transformers.ClapModel(config).eval()
+    model.save_pretrained(folder)
+    ear = transformers.ClapFeatureExtractor(truncation="fusion" if fusion else "rand_trunc")
+    ear.save_pretrained(folder)
+    return model, ear
+
+
+@pytest.fixture(scope="session")
+def tiny_clap(tmp_path_factory):
+    """A small CLAP: its folder, and the network and feature extractor that were saved there."""
+    folder = tmp_path_factory.mktemp("clap") / "tiny"
+    return folder, *make_clap(folder)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import chord, noise
+from conftest import chord, make_clap, noise, vggish_state
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -22,17 +22,7 @@ from vampnet.evaluation.clap import ClapEmbedding, windows
 from vampnet.evaluation.embeddings import embed, named
 from vampnet.evaluation.vggish import VGGish, VggishEmbedding
 
-CHANNELS, WIDTHS = (2, 3, 4, 4, 5, 5), (7, 6, 8)
-
-
 # VGGish ------------------------------------------------------------------------------------------
-
-
-def vggish_state(seed: int = 0) -> dict[str, torch.Tensor]:
-    """Small random weights under the published names."""
-    rng = torch.Generator().manual_seed(seed)
-    state = VGGish(CHANNELS, WIDTHS).state_dict()
-    return {name: torch.randn(value.shape, generator=rng) * 0.3 for name, value in state.items()}
 
 
 @pytest.fixture
@@ -144,31 +134,6 @@ def test_no_code_in_a_file_is_run(tmp_path):
 
 
 # CLAP --------------------------------------------------------------------------------------------
-
-
-def make_clap(folder, fusion: bool = False, seed: int = 0):
-    """A small CLAP with random weights in a folder, as transformers writes it."""
-    transformers = pytest.importorskip("transformers")
-    text = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text |= {"intermediate_size": 8, "vocab_size": 20, "max_position_embeddings": 16}
-    hearing = {"patch_embeds_hidden_size": 8, "hidden_size": 16, "depths": [1, 1]}
-    hearing |= {"num_attention_heads": [2, 2], "num_hidden_layers": 2, "window_size": 4}
-    if fusion:
-        hearing |= {"enable_fusion": True, "fusion_type": "aff_2d"}
-    config = transformers.ClapConfig(text_config=text, audio_config=hearing, projection_dim=12)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = transformers.ClapModel(config).eval()
-    model.save_pretrained(folder)
-    ear = transformers.ClapFeatureExtractor(truncation="fusion" if fusion else "rand_trunc")
-    ear.save_pretrained(folder)
-    return model, ear
-
-
-@pytest.fixture(scope="module")
-def tiny_clap(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clap") / "tiny"
-    return folder, *make_clap(folder)
 
 
 def theirs(model, ear, sound):

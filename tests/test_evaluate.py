@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 import soundfile
 import torch
-from conftest import chord, noise, tone
+from conftest import chord, noise, tone, vggish_state
+from safetensors.torch import save_file
 
 from vampnet import checkpoints, cli
 from vampnet.beats import beat_grid
@@ -17,6 +18,7 @@ from vampnet.evaluation import experiments as table
 from vampnet.evaluation import runs
 from vampnet.evaluation.baselines import random_tokens
 from vampnet.evaluation.clips import Clip, cut, places
+from vampnet.evaluation.embeddings import LevelEmbedding
 from vampnet.evaluation.intervals import Estimate
 from vampnet.evaluation.musical import compare, hear, level_changes, tempo_drift_percent
 from vampnet.evaluation.relations import relations
@@ -219,6 +221,49 @@ def test_what_a_result_depends_on_is_in_its_name(tiny_pipeline, small, tmp_path)
     assert bench.place(real) == Bench(tiny_pipeline, "another", tmp_path).place(real)
 
 
+class Loudest:
+    """A way to hear that counts how often it does."""
+
+    rate_hz, dims = 16000, 2
+
+    def __init__(self, name: str):
+        self.name, self.heard = name, 0
+
+    def __call__(self, audio: torch.Tensor) -> torch.Tensor:
+        self.heard += 1
+        return torch.stack([audio.abs().max(), audio.std()])[None]
+
+
+def test_another_embedding_hears_what_was_made_and_nothing_is_made_again(
+    tiny_pipeline, small, tmp_path, monkeypatch
+):
+    clips, few = small
+    jobs = jobs_of(few, clips, seeds=1)
+    first, other = Loudest("loudest-1"), Loudest("loudest-2")
+    levels = LevelEmbedding(RATE)
+    fresh = run_all(Bench(tiny_pipeline, "model", tmp_path / "fresh", [levels, first]), jobs, 1)
+    run_all(Bench(tiny_pipeline, "model", tmp_path / "kept", [levels]), jobs, 1)
+    n_files, first.heard = len(list((tmp_path / "kept").iterdir())), 0
+
+    def never(*_: object) -> None:
+        raise AssertionError("made or heard again")
+
+    monkeypatch.setattr(Bench, "measure", never)
+    monkeypatch.setattr(LevelEmbedding, "__call__", never)
+    added = run_all(Bench(tiny_pipeline, "model", tmp_path / "kept", [levels, first]), jobs, 2)
+    assert first.heard == len(jobs)
+    for job in jobs:
+        assert list(added[job].points) == ["levels", "loudest-1"]
+        for name, points in added[job].points.items():
+            torch.testing.assert_close(points, fresh[job].points[name])
+    both = run_all(Bench(tiny_pipeline, "model", tmp_path / "kept", [other, first]), jobs, 1)
+    assert (first.heard, other.heard) == (len(jobs), len(jobs))
+    assert all(list(result.points) == ["loudest-2", "loudest-1"] for result in both.values())
+    alone = run_all(Bench(tiny_pipeline, "model", tmp_path / "kept", [levels]), jobs, 1)
+    assert all(list(result.points) == ["levels"] for result in alone.values())
+    assert len(list((tmp_path / "kept").iterdir())) == n_files
+
+
 def test_presets_run_only_when_asked_for_and_their_masks_are_the_models(
     tiny_pipeline, small, tmp_path
 ):
@@ -350,6 +395,41 @@ def test_the_command_writes_a_report_that_stands_alone(
     assert not re.search(r"(src|href)=['\"](?!data:)", page)  # nothing from elsewhere
     for name in ("steps", "prompts", "bitrates"):
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
+
+
+def test_the_report_tells_of_embeddings_that_were_asked_for(
+    music, tiny_folder, tiny_clap, tmp_path, capsys, monkeypatch
+):
+    names = ("real music", "1 steps", "12 steps")
+    monkeypatch.setattr(
+        table,
+        "quick",
+        lambda e: replace(e, settings=tuple(s for s in e.settings if s.name in names), share=1.0),
+    )
+    save_file(vggish_state(), tmp_path / "small.safetensors")
+    plain = ["evaluate", str(music), str(tmp_path / "out"), "--model", str(tiny_folder), "--quick",
+             "--experiments", "steps", "--clips", "4", "--seconds", "3"]  # fmt: skip
+    asked = [f"clap={tiny_clap[0]}", f"vggish={tmp_path / 'small.safetensors'}"]
+    line = [*plain, "--embedding", asked[0], "--embedding", asked[1]]
+    assert cli.main(line) == cli.OK, capsys.readouterr().err
+    said, text = capsys.readouterr().err, (tmp_path / "out" / "report.md").read_text()
+    told = re.search(r"embeddings: musicnn, levels, (clap-\w{8}), (vggish-\w{8})\n", text)
+    assert told is not None
+    clap, vggish = told.groups()
+    assert "--embedding clap=tiny --embedding vggish=small.safetensors" in text
+    for name in ("musicnn", clap, vggish):
+        assert f"Frechet, {name} ↓ | kernel, {name} ↓" in text
+    for name in ("", f" by {clap}", f" by {vggish}"):
+        assert f"Frechet distance{name}: 1 step clearly worse than 12" in said
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f"<em>{clap}</em> is that of an embedding" in page and str(tmp_path) not in page + text
+
+    monkeypatch.setattr(Bench, "measure", None)  # all is there
+    assert cli.main(plain) == cli.OK, capsys.readouterr().err
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "clap" not in text and "Frechet, full band" in text
+    assert cli.main([*plain, "--embedding", "mert=x"]) == cli.MISTAKE
+    assert "allowed are clap=FOLDER or NAME, vggish=FILE" in capsys.readouterr().err
 
 
 def test_mistakes_are_told_before_the_work(music, tmp_path, capsys):

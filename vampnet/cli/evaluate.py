@@ -33,12 +33,15 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     add("--seeds", type=int, default=1, metavar="N", help="takes of each clip (1)")
     add("--clips", type=int, metavar="N", help=f"clips, at most (60; quick: {QUICK_CLIPS})")
     add("--seconds", type=float, default=10.0, metavar="SECONDS", help="length of a clip (10)")
+    text = "distances by it too: clap=FOLDER or NAME on the hub, vggish=FILE; may be repeated"
+    add("--embedding", action="append", default=[], metavar="KIND=WEIGHTS", help=text)
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="at once (all cores)")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     import torch
 
+    from vampnet.evaluation.embeddings import named
     from vampnet.evaluation.whole import Plan, evaluate
 
     plan = Plan(
@@ -49,6 +52,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         seconds=args.seconds,
         workers=args.jobs,
     )
+    embeddings = [named(text) for text in args.embedding]
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads // args.jobs))  # a sound a core beats a core a sound
     try:
@@ -59,6 +63,7 @@ def _evaluate(args: argparse.Namespace) -> None:
                 args.model,
                 plan,
                 device=args.device,
+                embeddings=embeddings,
                 command=_command(args),
                 in_place=in_place,
                 on_job=bar,
@@ -92,4 +97,8 @@ def _command(args: argparse.Namespace) -> str:
         value = getattr(args, name)
         if value and value not in ("default", 1 if name == "seeds" else 10.0):
             words += [f"--{name}", Path(value).name if name == "model" else str(value)]
+    for text in args.embedding:
+        kind, _, weights = text.partition("=")
+        known = Path(weights).expanduser().exists()
+        words += ["--embedding", f"{kind}={Path(weights).name if known else weights}"]
     return shlex.join(words + ["--quick"] * args.quick)

@@ -81,8 +81,8 @@ def _check(folder: Path, source: str) -> None:
         raise ValueError(f"'{source}' is no CLAP: its {CONFIG} names the model_type {kind!r}")
     if not list(folder.glob(WEIGHTS)):
         raise ValueError(
-            f"'{source}' has no {WEIGHTS}, and weights in a pickle are not read; "
-            "docs/evaluation.md tells how to turn them into safetensors"
+            f"'{source}' has no {WEIGHTS}, and weights in a pickle are not read; on the hub their "
+            "conversion is often at NAME@refs/pr/1, and docs/evaluation.md tells how to make one"
         )
 
 

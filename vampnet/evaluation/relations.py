@@ -18,6 +18,7 @@ from vampnet.evaluation.scores import FRECHET, Scores
 Verdict = Literal["holds", "open", "fails"]
 NEAR = 0.15  # of the way from 1 step to 12: what counts as close
 AMONG_THE_LOWEST = 3
+PLAIN = "musicnn"  # the embedding that every evaluation has; a claim names the others
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,11 @@ class Relation:
     figures: str
 
 
-def relations(scores: Scores, embedding: str = "musicnn") -> list[Relation]:
-    """Every relation that the measured settings allow to ask."""
-    asked: list[Callable[[Scores, str], list[Relation]]] = [
-        _steps, _against_noise, _periods, _bitrates, _beats
-    ]  # fmt: skip
-    return [relation for ask in asked for relation in ask(scores, FRECHET + embedding)]
+def relations(scores: Scores) -> list[Relation]:
+    """Every relation that the measured settings allow to ask; of distances, by each network."""
+    asked: list[Callable[[Scores, str], list[Relation]]] = [_steps, _against_noise, _near_beats]
+    found = [*_periods(scores), *_bitrates(scores), *_beats(scores)]
+    return found + [r for name in scores.networks for ask in asked for r in ask(scores, name)]
 
 
 def above(difference: Estimate) -> Verdict:
@@ -50,12 +50,17 @@ def _text(difference: Estimate) -> str:
     return f"{difference.value:.3g} (±{difference.half:.2g})"
 
 
-def _steps(scores: Scores, frechet: str) -> list[Relation]:
+def _distance(embedding: str) -> str:
+    return "Frechet distance" if embedding == PLAIN else f"Frechet distance by {embedding}"
+
+
+def _steps(scores: Scores, embedding: str) -> list[Relation]:
+    frechet, distance = FRECHET + embedding, _distance(embedding)
     if not (scores.n_clips("1 steps") and scores.n_clips("12 steps")):
         return []
     gain = scores.difference("1 steps", "12 steps", frechet)
     found = [
-        Relation("Frechet distance: 1 step clearly worse than 12", above(gain),
+        Relation(f"{distance}: 1 step clearly worse than 12", above(gain),
                  f"1 minus 12 steps: {_text(gain)}")
     ]  # fmt: skip
     if scores.n_clips("36 steps"):
@@ -65,23 +70,23 @@ def _steps(scores: Scores, frechet: str) -> list[Relation]:
         verdict: Verdict = "open" if rest.low <= 0 <= rest.high or min(reach) < near else "fails"
         verdict = "holds" if abs(rest.value) <= near else verdict
         text = f"12 minus 36 steps: {_text(rest)}; near is ±{near:.2g}"
-        found.append(Relation("Frechet distance: 12 steps close to 36", verdict, text))
+        found.append(Relation(f"{distance}: 12 steps close to 36", verdict, text))
     return found
 
 
-def _against_noise(scores: Scores, frechet: str) -> list[Relation]:
-    found = []
+def _against_noise(scores: Scores, embedding: str) -> list[Relation]:
+    frechet, found = FRECHET + embedding, []
     for noise in [name for name in scores.made if name.endswith(": random")]:
         prompt = noise.removesuffix(": random")
         if not scores.n_clips(prompt):
             continue
         gain = scores.difference(noise, prompt, frechet)
-        claim = f"Frechet distance: {prompt} far below random tokens under the same mask"
+        claim = f"{_distance(embedding)}: {prompt} far below random tokens under the same mask"
         found.append(Relation(claim, above(gain), f"random minus model: {_text(gain)}"))
     return found
 
 
-def _periods(scores: Scores, _: str) -> list[Relation]:
+def _periods(scores: Scores) -> list[Relation]:
     names = [f"periodic {p}" for p in PERIODS]
     if not all(map(scores.n_clips, names)):
         return []
@@ -92,7 +97,7 @@ def _periods(scores: Scores, _: str) -> list[Relation]:
     return [Relation("Mel error: periodic 8 < 16 < 32", verdict, means)]
 
 
-def _bitrates(scores: Scores, _: str) -> list[Relation]:
+def _bitrates(scores: Scores) -> list[Relation]:
     """Along lines: more codebooks of the same frames, more frames of the same codebooks.
 
     Between lines one pays for what bits are spent on and not for how many they are.
@@ -129,25 +134,35 @@ def _lines(names: list[str]) -> list[list[str]]:
     return [line for line in lines.values() if len(line) > 1]
 
 
-def _beats(scores: Scores, frechet: str) -> list[Relation]:
+def _prompts(scores: Scores) -> tuple[str | None, list[str]]:
+    """The beat-driven prompt and all prompts; None where they were not measured."""
     names = [n for n in scores.made if n.startswith(PROMPT_KINDS) and ":" not in n]
     beat = next((n for n in names if n.startswith("beat")), None)
-    if beat is None or len(names) < 3:
+    return (beat if len(names) >= 3 else None), names
+
+
+def _beats(scores: Scores) -> list[Relation]:
+    beat, names = _prompts(scores)
+    if beat is None:
         return []
     others = [n for n in names if n != beat]
     best = max(others, key=lambda n: scores.estimate(n, "beat_f").value)
     lead = scores.difference(beat, best, "beat_f")
-    found = [
-        Relation("Beat F-measure: beat-driven keeps beats best", above(lead),
-                 f"ahead of the best other ({best}): {_text(lead)}")
-    ]  # fmt: skip
+    text = f"ahead of the best other ({best}): {_text(lead)}"
+    return [Relation("Beat F-measure: beat-driven keeps beats best", above(lead), text)]
+
+
+def _near_beats(scores: Scores, embedding: str) -> list[Relation]:
+    (beat, names), frechet = _prompts(scores), FRECHET + embedding
+    if beat is None:
+        return []
     ordered = sorted(names, key=lambda n: scores.estimate(n, frechet).value)
     rank = ordered.index(beat) + 1
-    claim = "Frechet distance of beat-driven is among the lowest"
+    claim = f"{_distance(embedding)} of beat-driven is among the lowest"
     if rank <= AMONG_THE_LOWEST:
-        return [*found, Relation(claim, "holds", f"place {rank} of {len(names)}")]
+        return [Relation(claim, "holds", f"place {rank} of {len(names)}")]
     last = ordered[AMONG_THE_LOWEST - 1]
     behind = scores.difference(beat, last, frechet)
     verdict: Verdict = "fails" if behind.low > 0 else "open"
     text = f"place {rank} of {len(names)}; above {last}, the third: {_text(behind)}"
-    return [*found, Relation(claim, verdict, text)]
+    return [Relation(claim, verdict, text)]

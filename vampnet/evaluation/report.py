@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vampnet.evaluation.embeddings import LevelEmbedding
 from vampnet.evaluation.experiments import Experiment
 from vampnet.evaluation.intervals import Estimate
 from vampnet.evaluation.listening import Example
@@ -16,12 +17,11 @@ from vampnet.evaluation.ranges import RangeCheck
 from vampnet.evaluation.relations import Relation
 from vampnet.evaluation.scores import FRECHET, KERNEL, Scores
 
+Column = tuple[str, str, int, int]
 # Measure, heading, decimals, and whether less (-1), more (+1) or neither (0) is better.
-COLUMNS = (
-    ("bits_per_s", "bit/s", 0, 0),
-    (FRECHET + "musicnn", "Frechet, musicnn", 2, -1),
-    (KERNEL + "musicnn", "kernel, musicnn", 2, -1),
-    (FRECHET + "levels", "Frechet, full band", 3, -1),
+BITS: Column = ("bits_per_s", "bit/s", 0, 0)
+FULL_BAND: Column = (FRECHET + LevelEmbedding.name, "Frechet, full band", 3, -1)
+OF_PAIRS: tuple[Column, ...] = (
     ("mel", "mel error", 3, -1),
     ("chroma", "chroma", 2, 1),
     ("onsets", "onsets", 2, 1),
@@ -32,6 +32,7 @@ COLUMNS = (
     ("peak_db", "peak dB", 1, -1),
     ("seam_db", "seams dB", 1, -1),
 )
+FRECHET_DECIMALS = {"musicnn": 2}  # of others: 3
 NOTES = """\
 Every figure is a mean over clips, or a distance between what was made and the real music, with
 half of its 95 % interval (jackknife over clips, all seeds of a clip together). *Frechet*:
@@ -43,6 +44,9 @@ frames, of onset envelopes. *onset F*, *beat F*: 50 and 70 ms. *tempo drift*: ha
 tempo count as the same. *loudness*, *peak*: absolute difference to the input, before the endpoint
 matches them. *seams*: how much sharper the waveform bends where windows meet and prompts end than
 the input does there; a click is 20 dB and more."""
+OTHERS = """\
+ A name such as *{name}* is that of an embedding loaded for this run, with the beginning of its
+weights' hash."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,31 @@ class Report:
     ranges: RangeCheck | None
     plots: Mapping[str, Path]
 
+    def columns(self) -> list[Column]:
+        """Bits, both distances by each network's embedding and one by levels, measures of pairs."""
+        distances = [
+            column
+            for name in self.scores.networks
+            for column in (
+                (FRECHET + name, f"Frechet, {name}", FRECHET_DECIMALS.get(name, 3), -1),
+                (KERNEL + name, f"kernel, {name}", 2, -1),
+            )
+        ]
+        return [BITS, *distances, FULL_BAND, *OF_PAIRS]
+
+    def notes(self) -> str:
+        """What the columns mean."""
+        others = [name for name in self.scores.networks if name not in FRECHET_DECIMALS]
+        return NOTES + (OTHERS.format(name=others[0]) if others else "")
+
     def table(self, experiment: Experiment) -> tuple[list[str], list[list[str]]]:
         """Headings and rows of an experiment, without columns that none of its settings has."""
         names = [s.name for s in experiment.settings if self.scores.n_clips(s.name)]
         cells = {
             measure: [_cell(self.scores.estimate(n, measure), digits, measure) for n in names]
-            for measure, _, digits, _ in COLUMNS
+            for measure, _, digits, _ in self.columns()
         }
-        shown = [c for c in COLUMNS if any(cells[c[0]])]
+        shown = [c for c in self.columns() if any(cells[c[0]])]
         heads = ["", "clips", *(head + _arrow(better) for _, head, _, better in shown)]
         rows = [
             [name, str(self.scores.n_clips(name)), *(cells[c[0]][i] for c in shown)]
@@ -116,7 +137,7 @@ def markdown(report: Report) -> str:
         if experiment.name in report.plots:
             parts += [f"![{experiment.title}](figures/{report.plots[experiment.name].name})", ""]
         parts += markdown_table(*report.table(experiment))
-    return "\n".join([*parts, "", "## The measures", "", NOTES, ""])
+    return "\n".join([*parts, "", "## The measures", "", report.notes(), ""])
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -148,7 +169,7 @@ def page(report: Report, examples: Sequence[Example]) -> str:
                 f"<img alt='{_text(experiment.title)}' src='data:image/png;base64,{data}'>"
             )
         parts.append(_html_table(*report.table(experiment)))
-    parts += [_listening(examples), f"<h2>The measures</h2><p>{_emphasis(NOTES)}</p>"]
+    parts += [_listening(examples), f"<h2>The measures</h2><p>{_emphasis(report.notes())}</p>"]
     return PAGE.replace("BODY", "\n".join(part for part in parts if part))
 
 

@@ -1,7 +1,8 @@
 """Runs settings over clips and keeps every result, so that a stopped evaluation goes on.
 
 A result is kept under a hash of all it depends on: the model's files, the clip's samples, the
-setting, the seed, the measures. Whatever changes is measured anew, the rest is read back.
+setting, the seed, the measures; its points, under the names of the embeddings. Whatever changes is
+measured anew, the rest is read back; another embedding hears the sound of the tokens kept.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
@@ -33,14 +34,14 @@ from vampnet.evaluation.seams import click_db, turns
 from vampnet.pipeline import FINE_WINDOW, Pipeline, mask_draws, stretches
 
 MEASURES = 3  # counted up when a measure changes: older results are then made anew
-EXAMPLES = 2  # clips whose tokens are kept, so that the report can play them
+EXAMPLES = 2  # clips whose tokens are given back, so that the report can play them
 Found = TypeVar("Found")
 EDGE_FRAMES = 20  # kept and generated for so long on both sides: an edge that may click
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured on one sound: figures by name, points by embedding, tokens if kept."""
+    """What was measured on one sound: figures and points by name, tokens if it has any."""
 
     figures: dict[str, float]
     points: dict[str, Tensor]
@@ -100,19 +101,30 @@ class Bench:
     def place(self, job: Job) -> Path:
         """Where the result of a job is kept."""
         model = "" if job.setting.source == "real" else self.model
-        names = [f"{e.name}/{e.rate_hz}/{e.dims}" for e in self.embeddings]
         setting = repr(job.setting).partition("source=")[2]  # its name is no part of the content
-        on = (MEASURES, model, names, setting, job.clip.content, job.seed)
+        on = (MEASURES, model, setting, job.clip.content, job.seed)
         return self.cache / f"{hashlib.sha256(repr(on).encode()).hexdigest()[:32]}.safetensors"
 
     def run(self, job: Job) -> Result:
-        """The result of a job, read back where it was made before."""
+        """The result of a job, read back where it was made before; with these embeddings alone."""
         path = self.place(job)
         kept = read(path)
         if kept is None:
             kept = self.measure(job)
             write(path, kept)
-        return kept
+        if missing := [e for e in self.embeddings if e.name not in kept.points]:
+            heard = embed(self.sound(job, kept), self.rate_hz, missing)
+            kept = replace(kept, points={**kept.points, **heard})
+            write(path, kept)
+        points = {e.name: kept.points[e.name] for e in self.embeddings}
+        return Result(kept.figures, points, kept.codes if job.clip.number < EXAMPLES else None)
+
+    @torch.inference_mode()
+    def sound(self, job: Job, kept: Result) -> Tensor:
+        """The sound float (S,) of a job that was measured before."""
+        if kept.codes is None:
+            return job.clip.sound
+        return self.pipeline.codec.decode(kept.codes[None], len(job.clip.sound))[0, 0]
 
     def heard(self, clip: Clip) -> tuple[Tensor, Heard]:
         """A clip's tokens int64 (1, N, T) and what is heard in it."""
@@ -154,7 +166,7 @@ class Bench:
             after = click_db(sound, edges, self.rate_hz)
             figures["seam_db"] = after - click_db(before.sound, edges, self.rate_hz)
         points = embed(sound, self.rate_hz, self.embeddings)
-        return Result(figures, points, made[0] if job.clip.number < EXAMPLES else None)
+        return Result(figures, points, made[0])
 
     def mask(self, job: Job, codes: Tensor, before: Heard) -> Tensor | None:
         """What a job generates, bool (N, T), True = generate; None where it keeps all."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from vampnet.evaluation.embeddings import LevelEmbedding
 from vampnet.evaluation.frechet import (
     Axes,
     bandwidth,
@@ -41,6 +42,7 @@ class Scores:
             takes = self.made.setdefault(job.setting.name, {})
             takes.setdefault(job.clip.number, []).append(result)
         self.embeddings = tuple(next(iter(self.real.values()), {}))
+        self.networks = tuple(name for name in self.embeddings if name != LevelEmbedding.name)
         every = {name: self._all_real(name) for name in self.embeddings}
         self._axes = {name: Axes.of(points) for name, points in every.items()}
         self._width = {name: bandwidth(points) for name, points in every.items()}

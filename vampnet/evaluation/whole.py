@@ -14,6 +14,7 @@ import torch
 
 from vampnet.evaluation import experiments as table
 from vampnet.evaluation.clips import Clip, cut
+from vampnet.evaluation.embeddings import Embedding, offline
 from vampnet.evaluation.listening import examples
 from vampnet.evaluation.plots import draw
 from vampnet.evaluation.ranges import InPlace, check_ranges
@@ -63,6 +64,7 @@ def evaluate(
     model: str | Path = "default",
     plan: Plan | None = None,
     *,
+    embeddings: Sequence[Embedding] = (),
     device: str = "cpu",
     command: str = "",
     in_place: InPlace | None = None,
@@ -71,9 +73,10 @@ def evaluate(
     """Evaluate a model on a folder of music it was not trained on; goes on where it was stopped.
 
     Writes report.html, report.md and figures/ into ``out`` and keeps every result in out/cache.
-    command: told in the report. in_place: how a variation is put into the place of a region (the
-    endpoint's way); without it ranges are not checked. ``on_job(done, total)``: progress. Raises
-    ValueError for music, a model or experiments that cannot be used.
+    embeddings: to take distances in, beside the offline ones. command: told in the report.
+    in_place: how a variation is put into the place of a region (the endpoint's way); without it
+    ranges are not checked. ``on_job(done, total)``: progress. Raises ValueError for music, a model
+    or experiments that cannot be used.
     """
     plan, out, start = plan or Plan(), Path(out), time.monotonic()
     pipeline = Pipeline.load(model, device)
@@ -86,10 +89,11 @@ def evaluate(
         chosen = [table.quick(experiment) for experiment in chosen]
     clips = cut(music, pipeline.codec.sample_rate, plan.clips, plan.seconds)
     digest = model_hash(model)
-    bench = Bench(pipeline, digest, out / CACHE)
+    every = {e.name: e for e in (*offline(pipeline.codec.sample_rate), *embeddings)}
+    bench = Bench(pipeline, digest, out / CACHE, tuple(every.values()))
     results = run_all(bench, jobs_of(chosen, clips, plan.seeds), plan.workers, on_job)
     scores = Scores(results)
-    facts = _facts(pipeline, digest, music, clips, plan, sampling, command, start)
+    facts = _facts(bench, music, clips, plan, sampling, command, start)
     report = Report(
         facts,
         chosen,
@@ -104,8 +108,7 @@ def evaluate(
 
 
 def _facts(
-    pipeline: Pipeline,
-    digest: str,
+    bench: Bench,
     music: str | Path,
     clips: Sequence[Clip],
     plan: Plan,
@@ -119,12 +122,13 @@ def _facts(
     took_s = time.monotonic() - start
     return Facts((
         ("command", command or "evaluate(...)"),
-        ("model", f"{pipeline.name or 'unnamed'} (files {digest})"),
+        ("model", f"{bench.pipeline.name or 'unnamed'} (files {bench.model})"),
         ("music", f"{Path(music).name}: {len(clips)} clips of {plan.seconds:g} s from {n_files} "
                   f"files, {minutes:.1f} minutes, mono at -24 LUFS"),
         ("sampling", f"{sampling.steps} steps but where told, temperature "
                      f"{sampling.temperature:g}, mask temperature {sampling.mask_temperature:g}"),
         ("seeds", str(plan.seeds)),
+        ("embeddings", ", ".join(e.name for e in bench.embeddings)),
         ("machine", machine),
         ("took", f"{took_s / 60:.1f} minutes, what was kept from before not counted"),
         ("date", date.today().isoformat()),
