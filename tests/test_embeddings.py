@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -238,23 +242,78 @@ def test_without_transformers_the_extra_is_named(monkeypatch, tmp_path):
 # The hub and the names ---------------------------------------------------------------------------
 
 
-def test_a_name_on_the_hub_is_fetched_and_a_failure_told(tiny_clap, monkeypatch):
-    hub = pytest.importorskip("huggingface_hub")
-    asked = []
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hub(tiny_clap, tmp_path, monkeypatch) -> Iterator[list[str]]:
+    """A hub on 127.0.0.1 with the small CLAP and a pickle as o/tiny; the paths it was asked for."""
+    library = pytest.importorskip("huggingface_hub")
+    files = {path.name: path.read_bytes() for path in tiny_clap[0].iterdir()}
+    files["pytorch_model.bin"] = b"a pickle"
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            place, _, name = self.path.partition("?")[0].rpartition("/")
+            if place == "/api/models/o/tiny/revision" and name in ("main", REVISION):
+                listed = [{"rfilename": n, "size": len(files[n])} for n in files]
+                answer = {"_id": "1", "id": "o/tiny", "sha": REVISION, "siblings": listed}
+                return self.send(200, json.dumps(answer).encode())
+            if place == "/api/models/o/tiny/tree" and name == REVISION:
+                listed = [{"type": "file", "path": n, "size": len(files[n])} for n in files]
+                return self.send(200, json.dumps([{"oid": "0", **one} for one in listed]).encode())
+            if place == f"/o/tiny/resolve/{REVISION}" and name in files:
+                return self.send(200, files[name])
+            self.send(404, b"not here")
+
+        do_HEAD = do_GET
+
+        def send(self, status: int, content: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", REVISION)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(library.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield asked
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_name_on_the_hub_is_fetched_without_its_pickles(hub, tiny_clap, tmp_path):
+    assert named("clap=o/tiny").name == ClapEmbedding(tiny_clap[0]).name
+    fetched = {path.rpartition("/")[2] for path in hub if "/resolve/" in path}
+    assert fetched == {"config.json", "preprocessor_config.json", "model.safetensors"}
+    assert not list(tmp_path.rglob("*.bin"))
+    with pytest.raises(DownloadError, match="'o/absent' is no folder here, and cannot be had from"):
+        ClapEmbedding("o/absent")
+
+
+def test_a_name_on_the_hub_may_tell_a_revision(tiny_clap, monkeypatch):
+    library, asked = pytest.importorskip("huggingface_hub"), []
 
     def fetch(repository, **options):
         asked.append((repository, options["revision"], options["endpoint"]))
-        assert not any("bin" in pattern for pattern in options["allow_patterns"])
-        if repository == "laion/absent":
-            raise FileNotFoundError("no connection\nand more")
         return str(tiny_clap[0])
 
-    monkeypatch.setattr(hub, "snapshot_download", fetch)
+    monkeypatch.setattr(library, "snapshot_download", fetch)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1/")
-    assert named("clap=laion/tiny@refs/pr/1").name == ClapEmbedding(tiny_clap[0]).name
-    assert asked == [("laion/tiny", "refs/pr/1", "http://127.0.0.1:1")]
-    with pytest.raises(DownloadError, match="cannot be had from 127.0.0.1:1: no connection$"):
-        ClapEmbedding("laion/absent")
+    assert named("clap=o/tiny@refs/pr/1").dims == 12
+    assert asked == [("o/tiny", "refs/pr/1", "http://127.0.0.1:1")]
     for wrong in ("nothing", "a/b/c", "../x", "/no/such/folder"):
         with pytest.raises(DownloadError, match="neither a folder nor OWNER/NAME"):
             ClapEmbedding(wrong)
