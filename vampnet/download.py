@@ -1,8 +1,9 @@
 """The official weights: fetched when the user asks for it, and where they lie.
 
-The one file of the library that opens a connection, and only inside :func:`pull`. The hub's
-listing names each file's size and SHA-256; a file gets its own name once both are seen to fit,
-coarse.pth last, so that a folder that has it is whole. A folder is laid out as the original's.
+The one file of the library that opens a connection, and only inside :func:`pull` and, for models
+that other packages read, :func:`fetch_repository`. The hub's listing names each file's size and
+SHA-256; a file gets its own name once both are seen to fit, coarse.pth last, so that a folder that
+has it is whole. A folder is laid out as the original's.
 """
 
 from __future__ import annotations
