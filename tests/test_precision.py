@@ -11,7 +11,14 @@ import torch
 
 from vampnet import precision
 from vampnet.model import VampNet, VampNetConfig
-from vampnet.precision import Int8Linear, PackedLinear, can_pack, choose_precision, prepare
+from vampnet.precision import (
+    Int8Linear,
+    PackedLinear,
+    attend_narrow,
+    can_pack,
+    choose_precision,
+    prepare,
+)
 from vampnet.sampling import Sampling, generate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
@@ -103,6 +110,50 @@ def test_an_int8_layer_is_near_and_rows_are_independent() -> None:
     assert torch.equal(quick(x)[0], found[0])
     assert torch.equal(quick(x[:1, :3])[0], found[0, :3])
     assert torch.isfinite(quick(torch.zeros(1, 4, 64))).all()
+
+
+@pytest.mark.parametrize("rows", [1, 16, 17, 575, 1300])
+@torch.inference_mode()
+def test_both_int8_products_sum_the_same_whole_numbers(rows: int, monkeypatch) -> None:
+    torch.manual_seed(0)
+    linear, x = torch.nn.Linear(96, 160), 3 * torch.randn(rows, 96)
+    packed = Int8Linear(linear)
+    if packed.packed is None:
+        pytest.skip("this machine's torch has no packed int8 products")
+    monkeypatch.setattr(precision, "_can_pack_int8", lambda weight: False)
+    plain = Int8Linear(linear)
+    torch.testing.assert_close(packed(x), plain(x), atol=1e-5, rtol=1e-6)
+    narrow = Int8Linear(linear, torch.bfloat16)(x)
+    assert narrow.dtype == torch.bfloat16
+    torch.testing.assert_close(narrow.float(), plain(x), atol=0.02, rtol=0.02)
+    assert torch.equal(copy.deepcopy(packed)(x), packed(x))
+
+
+@pytest.mark.parametrize("n_heads", [1, 4, 7])
+@torch.inference_mode()
+def test_narrow_attention_is_the_library_s_up_to_rounding(n_heads: int) -> None:
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 30, 3 * n_heads * 8, generator=draw)
+    q, k, v = (part.view(2, 30, n_heads, 8).transpose(1, 2) for part in x.chunk(3, -1))
+    bias = torch.randn(1, n_heads, 30, 30, generator=draw)
+    want = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    found = attend_narrow(*(part.bfloat16() for part in (q, k, v, bias)))
+    assert found.shape == want.shape and found.transpose(1, 2).is_contiguous()
+    error = (found - want).square().mean().sqrt()
+    assert error < 0.01 * want.square().mean().sqrt()
+
+
+@torch.no_grad()
+def test_int8_without_bfloat16_products_stays_float32_between_the_layers(monkeypatch) -> None:
+    codes = torch.randint(49, (2, 4, 40), generator=torch.Generator().manual_seed(1))
+    want = reference_logits(small(1), codes)
+    for has_them in (True, False):
+        monkeypatch.setattr(precision, "_has_bfloat16_products", lambda _, it=has_them: it)
+        quick = fast(small(1), "int8")
+        given = {m.out_dtype for m in quick.modules() if isinstance(m, Int8Linear)}
+        narrow = {torch.bfloat16} if has_them else set()
+        assert given == {torch.float32} | narrow
+        assert (quick(codes) - want).square().mean().sqrt() < 0.05 * want.std()
 
 
 @pytest.mark.parametrize("bias", [False, True])
