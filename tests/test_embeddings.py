@@ -217,6 +217,11 @@ def test_other_folders_are_no_clap(tiny_clap, tmp_path):
         del state["audio_projection.linear1.weight"]
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
+    def stretch(folder):
+        path = folder / "preprocessor_config.json"
+        hearing = {**json.loads(path.read_text()), "hop_length": 240}
+        path.write_text(json.dumps(hearing))
+
     def retype(folder):
         (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
 
@@ -226,6 +231,7 @@ def test_other_folders_are_no_clap(tiny_clap, tmp_path):
         (changed("bert", retype), "names the model_type 'bert'"),
         (changed("pickle", rename), "weights in a pickle are not read"),
         (changed("lost", lose), "it lacks audio_projection.linear1.weight"),
+        (changed("fine", stretch), "a network and a preprocessor_config.json that do not fit"),
         (changed("cut", lambda f: (f / "model.safetensors").write_bytes(b"x")), "cannot be loaded"),
         (changed("deaf", lambda f: (f / "preprocessor_config.json").unlink()), "cannot be loaded"),
     ):

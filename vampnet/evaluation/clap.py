@@ -48,9 +48,14 @@ class ClapEmbedding:
         _check(folder, str(source))
         self._network, self._ear = _load(library, folder, str(source))
         self.rate_hz = int(self._ear.sampling_rate)
-        self.dims = int(self._network.config.projection_dim)
         self.window = int(self._ear.nb_max_samples)
         self.name = f"clap-{_hash(folder)}"
+        try:
+            self.dims = self(torch.zeros(self.rate_hz)).shape[1]
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"'{source}' has a network and a {CONFIGS[1]} that do not fit: {error}"
+            ) from error
 
     @torch.inference_mode()
     def __call__(self, audio: Tensor) -> Tensor:
