@@ -257,9 +257,11 @@ class VampNet(nn.Module):
     def _kept(self, name: str, weight: Tensor, extra: int, make: Callable[[], Tensor]) -> Tensor:
         """What `make` makes of `weight`, once for all passes where nothing is trained.
 
-        Made anew for another ``extra``, and where the weight was loaded, moved or changed in place.
+        Made anew for another ``extra``, where the weight was loaded, moved or changed in place, and
+        inside what compiles or records the pass.
         """
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        recorded = weight.is_cuda and torch.cuda.is_current_stream_capturing()
+        if recorded or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return make()
         version = 0 if weight.is_inference() else weight._version
         key = (extra, weight.device, weight.data_ptr(), version)

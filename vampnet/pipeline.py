@@ -20,6 +20,7 @@ from vampnet import checkpoints
 from vampnet.audio import all_finite
 from vampnet.beats import Beats, beat_grid, onsets, track
 from vampnet.codec import Codec
+from vampnet.graphs import RecordedPass
 from vampnet.model import VampNet
 from vampnet.precision import choose_precision, prepare
 from vampnet.prompts import Prompt
@@ -153,7 +154,8 @@ class Pipeline:
         """From "default" (the model in the package) or a folder of ours or the original's files.
 
         precision: "float32", "int8" (linear layers on a CPU), "bfloat16" (layers) or "auto": int8
-        where the processor has int8 products, bfloat16 on CUDA, else float32. Layers are fused.
+        where the processor has int8 products, bfloat16 on CUDA, else float32. Layers are fused;
+        on CUDA the models' passes are recorded as graphs.
         Raises ``checkpoints.CheckpointError`` (a ValueError) for what cannot be used.
         """
         folder = checkpoints.resolve(name_or_folder)
@@ -161,6 +163,8 @@ class Pipeline:
         for model in (parts.coarse, parts.c2f):
             if model is not None:
                 prepare(model, choose_precision(model, precision, device))
+                if torch.device(device).type == "cuda":
+                    model.hidden = RecordedPass(model.hidden)
         return cls(parts.codec, parts.coarse, parts.c2f, folder.name)
 
     @property

@@ -1,0 +1,108 @@
+"""Recorded passes: when a shape is recorded, kept and given up, and that nothing changes by it."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor
+
+from vampnet import graphs
+from vampnet.graphs import RecordedPass
+from vampnet.model import VampNet, VampNetConfig
+from vampnet.sampling import Sampling, generate
+
+
+class Tape:
+    """Stands for a device's graph: on playing, it computes what was recorded."""
+
+    made: list[tuple[int, ...]] = []
+
+    def __init__(self, run, codes: Tensor, pool: object):
+        Tape.made.append(tuple(codes.shape))
+        self.run, self.shape, self.played = run, codes.shape, 0
+
+    def play(self, codes: Tensor) -> Tensor:
+        assert codes.shape == self.shape
+        self.played += 1
+        return self.run(codes)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_tapes() -> None:
+    Tape.made = []
+
+
+def double(codes: Tensor) -> Tensor:
+    return codes.float() * 2
+
+
+def codes_of(n_frames: int, n_items: int = 1) -> Tensor:
+    return torch.arange(n_items * 4 * n_frames).view(n_items, 4, n_frames)
+
+
+@torch.inference_mode()
+def test_a_shape_is_recorded_when_it_comes_again() -> None:
+    recorded = RecordedPass(double, Tape)
+    for n_items, n_frames in ((1, 5), (2, 5), (1, 5), (1, 5), (1, 7), (2, 5)):
+        codes = codes_of(n_frames, n_items)
+        assert torch.equal(recorded(codes), double(codes))
+    assert Tape.made == [(1, 4, 5), (2, 4, 5)]
+
+
+@torch.inference_mode()
+def test_the_shape_not_used_for_longest_is_given_up() -> None:
+    recorded = RecordedPass(double, Tape)
+    for n_frames in range(1, graphs.KEPT + 2):
+        recorded(codes_of(n_frames))
+        recorded(codes_of(n_frames))
+        recorded(codes_of(1))
+    assert len(recorded.recordings) == graphs.KEPT
+    shapes = {shape[-1] for _, shape in recorded.recordings}
+    assert 1 in shapes and 2 not in shapes
+
+
+def test_gradients_are_never_recorded() -> None:
+    recorded = RecordedPass(double, Tape)
+    for _ in range(3):
+        recorded(codes_of(3))
+    assert not Tape.made and not recorded.recordings
+
+
+@torch.inference_mode()
+def test_what_cannot_be_recorded_runs_as_before_after_one_warning() -> None:
+    def fails(run, codes: Tensor, pool: object) -> object:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    recorded, codes = RecordedPass(double, fails), codes_of(5)
+    recorded(codes)
+    with pytest.warns(RuntimeWarning, match="unrecorded: operation not permitted"):
+        assert torch.equal(recorded(codes), double(codes))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(recorded(codes), double(codes))
+
+
+def filled(model: VampNet, device: str) -> Tensor:
+    codes = torch.zeros(2, 4, 40, dtype=torch.int64, device=device)
+    rng = [torch.Generator().manual_seed(1)]
+    return generate(model, codes, torch.ones_like(codes, dtype=torch.bool), Sampling(steps=6), rng)
+
+
+@pytest.mark.parametrize("device", ["cpu"] + (["cuda"] if torch.cuda.is_available() else []))
+def test_a_recorded_model_gives_the_same_tokens(device: str) -> None:
+    """On a CUDA device by its own graphs, two lengths in turn; elsewhere by the stand-in."""
+    torch.manual_seed(0)
+    config = VampNetConfig(n_layers=2, n_heads=2, embedding_dim=32, vocab_size=48, dropout=0.0)
+    model = VampNet(config).eval().to(device)
+    model.codebooks.normal_()
+    want = filled(model, device)
+    record = graphs.CudaRecording if device == "cuda" else Tape
+    model.hidden = RecordedPass(model.hidden, record)
+    for _ in range(2):
+        assert torch.equal(filled(model, device), want)
+        with torch.inference_mode():
+            model.hidden(torch.zeros(1, 4, 33, dtype=torch.int64, device=device))
+    assert isinstance(model.hidden, RecordedPass) and model.hidden.works
+    assert any(model.hidden.recordings.values())
