@@ -35,6 +35,7 @@ class Toy:
         self.n_conditioning_codebooks = n_codebooks - predicted
         self.table = torch.randn(17, 16, generator=torch.Generator().manual_seed(3))
         self.seen: list[torch.Tensor] = []
+        self.n_classified = 0
 
     def hidden(self, codes: torch.Tensor) -> torch.Tensor:
         self.seen.append(codes.clone())
@@ -42,6 +43,7 @@ class Toy:
         return around + around.roll(1, 1) - around.roll(-1, 1)
 
     def classify(self, hidden: torch.Tensor, codebook: int) -> torch.Tensor:
+        self.n_classified += 1
         return hidden * (codebook + 1)
 
 
@@ -117,9 +119,9 @@ def test_greedy_generation_is_the_originals_token_for_token(golden, stage: str) 
         n_conditioning_codebooks = model.n_conditioning_codebooks
         classify = staticmethod(model.classify)
 
-        def hidden(self, entering: torch.Tensor) -> torch.Tensor:
-            trace.append(entering.clone())
-            return model.hidden(entering)
+        def hidden(self, codes: torch.Tensor) -> torch.Tensor:
+            trace.append(codes.clone())
+            return model.hidden(codes)
 
     found = generate(Watched(), codes, mask, GREEDY, streams(0), steps=steps)
     assert torch.equal(torch.stack(trace), torch.tensor(data[f"gen_{stage}_trace"]).long())
@@ -170,6 +172,7 @@ def test_items_of_a_group_share_their_noise_and_groups_do_not() -> None:
         {"typical_mass": 0.2, "typical_min_tokens": 1},
         {"top_p": 0.2},
         {"sample_cutoff": 0.0},
+        {"by_codebook": True},
     ],
 )
 def test_every_setting_moves_the_result(change: dict) -> None:
@@ -194,6 +197,39 @@ def test_passes_after_the_cutoff_take_the_likeliest_token(cutoff: float, steps: 
         likeliest = torch.stack(logits, 1).argmax(-1)
         greedy = torch.equal(found[closed], likeliest[closed])
         assert greedy == (step / steps >= cutoff)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), steps=st.integers(1, 12))
+def test_codebook_order_closes_a_codebook_before_the_next(seed: int, steps: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    codes = torch.randint(16, (2, 4, 17), generator=rng)
+    mask = torch.rand(codes.shape, generator=rng) < torch.rand(2, 4, 1, generator=rng)
+    toy = Toy(n_codebooks=4, predicted=3)
+    way = Sampling(steps=steps, by_codebook=True)
+    found = generate(toy, codes, mask, way, streams(seed, seed + 1))
+    assert torch.equal(found[~mask], codes[~mask]) and int(found.max()) < 16
+    hidden_at_all = toy.seen[0] == toy.mask_token
+    for seen in toy.seen[1:]:
+        open_, closed = seen == toy.mask_token, hidden_at_all & (seen != toy.mask_token)
+        for p in range(1, 4):
+            begun = closed[:, p].any(-1)
+            assert not (begun & open_[:, 1:p].flatten(1).any(-1)).any()
+
+
+def test_codebooks_that_are_not_due_need_not_be_drawn(monkeypatch) -> None:
+    codes = torch.zeros(2, 4, 40, dtype=torch.long)
+    mask = torch.ones_like(codes, dtype=torch.bool)
+    mask[0, 1, :20] = False  # the items' codebooks fill up at different times
+    made, drawn = [], []
+    for all_of_them in (False, True):
+        toy = Toy(n_codebooks=4, predicted=3)
+        if all_of_them:
+            monkeypatch.setattr(sampling, "codebooks_due", lambda holes, n_open: holes.shape[1])
+        way = Sampling(steps=6, by_codebook=True)
+        made.append(generate(toy, codes, mask, way, streams(1, 2)))
+        drawn.append(toy.n_classified)
+    assert torch.equal(*made) and drawn[0] < drawn[1]
 
 
 @pytest.mark.parametrize("greedy", [False, True])

@@ -59,6 +59,7 @@ SAMPLING = (
     Option("typical_min_tokens", int, "N", "typical filtering leaves at least so many tokens"),
     Option("top_p", float, "SHARE", "0 to 1: only the likeliest tokens of this mass; 0 = off"),
     Option("sample_cutoff", float, "SHARE", "0 to 1: passes after this share take the likeliest"),
+    Option("by_codebook", bool, "", "one codebook after the other, each refining those before"),
 )
 # Fields of harp_app.server.Options.
 SERVE = (

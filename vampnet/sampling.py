@@ -52,6 +52,8 @@ class Sampling:
     ``typical_min_tokens`` tokens stay. top_p: nucleus mass (0 = off). sample_cutoff: share of the
     passes that sample; later ones take the likeliest token. The last pass keeps whatever it draws
     (a quarter of the holes with 6 passes), so with few passes a cutoff takes the worst draws away.
+    by_codebook: fix every hole of a codebook before any of the next one, which refines it, as
+    SoundStorm does (arXiv 2305.09636, section 3.3); else the surest of all codebooks go first.
     """
 
     steps: int = 24
@@ -62,6 +64,7 @@ class Sampling:
     typical_min_tokens: int = 64
     top_p: float = 0.0
     sample_cutoff: float = 1.0
+    by_codebook: bool = False
 
     def __post_init__(self) -> None:
         _check("steps", self.steps, 1, MAX_STEPS)
@@ -172,6 +175,24 @@ def reopen(confidence: Tensor, n_open: Tensor) -> Tensor:
     return confidence < ordered.gather(-1, last)
 
 
+def in_codebook_order(confidence: Tensor) -> Tensor:
+    """Confidence float (B, P, T), each codebook below the one before, in itself as it was."""
+    low = confidence.amin((1, 2), keepdim=True)
+    span = (confidence.amax((1, 2), keepdim=True) - low).clamp(min=torch.finfo(torch.float32).tiny)
+    books = torch.arange(confidence.shape[1], device=confidence.device)[:, None]
+    return (confidence - low) / span - 2 * books
+
+
+def codebooks_due(holes: Tensor, n_open: Tensor) -> int:
+    """How many codebooks, from the first, a pass in codebook order closes a hole of.
+
+    holes: bool (B, P, T), before the pass; n_open: int64 (B,), how many stay open after it.
+    """
+    count = holes.sum(-1)
+    before = count.cumsum(-1) - count
+    return int((before < (count.sum(-1) - n_open)[:, None]).any(0).sum())
+
+
 def _noise(rng: Sequence[torch.Generator], shape: Sequence[int], device: torch.device) -> Tensor:
     """Uniform noise (2, B, ...): one draw a generator, shared by the items of its group."""
     draws = [torch.rand((2, *shape[1:]), generator=g, device=g.device) for g in rng]
@@ -223,7 +244,14 @@ def generate(
         hidden = model.hidden(seen)
         noise = _noise(rng, hole[:, first:].shape, codes.device)
         greedy = step / steps >= sampling.sample_cutoff
-        token, log_p = draw(model, hidden, hole[:, first:], noise[0], sampling, greedy)
+        n_open = n_open_after(step, steps, start, hole.flatten(1).sum(-1))
+        due = noise.shape[2]
+        if sampling.by_codebook and look:
+            due = codebooks_due(hole[:, first:], n_open)
+        token, log_p = torch.zeros_like(codes[:, first:]), torch.zeros_like(noise[0])
+        token[:, :due], log_p[:, :due] = draw(
+            model, hidden, hole[:, first : first + due], noise[0, :, :due], sampling, greedy
+        )
         broken |= ~torch.isfinite(log_p).all()
         if step == 0 and broken:
             raise RuntimeError(NOT_FINITE)
@@ -232,8 +260,9 @@ def generate(
         confidence = log_p + sampling.mask_temperature * (1 - (step + 1) / steps) * _gumbel(
             noise[1]
         )
+        if sampling.by_codebook:
+            confidence = in_codebook_order(confidence)
         confidence = confidence.masked_fill(~hole[:, first:], math.inf)
-        n_open = n_open_after(step, steps, start, hole.flatten(1).sum(-1))
         hole[:, first:] = reopen(confidence.flatten(1), n_open).view_as(token)
         done(step + 1, steps)
     if broken:
