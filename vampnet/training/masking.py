@@ -2,7 +2,8 @@
 
 Source: arXiv 2307.04686, section 3.2 (uniform masking with a cosine-distributed ratio) and 3.4
 (prompts). While a prompt's holes are being filled, the model sees the prompt's frames plus a random
-part of the rest; half of the training masks are drawn like that.
+part of the rest; two thirds of the training masks are drawn like that, half of those periodic, for
+that is what most presets ask of the model.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import math
 
 import torch
 from torch import Tensor
+
+PROMPTED = 0.67  # share of the masks that are prompts being filled in
 
 
 def _uniform(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
@@ -30,9 +33,9 @@ def hidden_ratio(n_items: int, rng: torch.Generator) -> Tensor:
 def prompt_frames(n_frames: int, rng: torch.Generator) -> Tensor:
     """Frames a random prompt keeps, bool (T,): periodic, spans, or short bursts like beats."""
     kept = torch.zeros(n_frames, dtype=torch.bool)
-    kind = _draw(0, 3, rng)
-    if kind == 0:  # periodic
-        kept[_draw(0, 31, rng) % n_frames :: _draw(2, 24, rng)] = True
+    kind = _draw(0, 5, rng)
+    if kind in (0, 4, 5):  # periodic
+        kept[_draw(0, 31, rng) % n_frames :: _draw(2, 16, rng)] = True
     elif kind == 1:  # beats: a burst of frames every so often
         step, burst = _draw(16, 60, rng), _draw(1, 6, rng)
         position = torch.arange(n_frames) + _draw(0, step - 1, rng)
@@ -48,13 +51,13 @@ def training_mask(
 ) -> Tensor:
     """What to hide: bool (B, N, T), True = hidden, never in the conditioning codebooks.
 
-    Half of the items are masked uniformly, half are prompts in the midst of being filled in. Every
-    item hides at least one token.
+    An item is masked uniformly, or is a prompt in the midst of being filled in. Every item hides at
+    least one token.
     """
     ratio = hidden_ratio(n_items, rng)
     mask = _uniform((n_items, n_codebooks, n_frames), rng) < ratio[:, None, None]
     for i in range(n_items):
-        if _uniform((), rng) < 0.5:
+        if _uniform((), rng) < PROMPTED:
             kept = prompt_frames(n_frames, rng)[None].repeat(n_codebooks, 1)
             if _uniform((), rng) < 0.3:  # only the first codebooks of the kept frames
                 kept[n_conditioning + _draw(1, n_codebooks - n_conditioning, rng) :] = False
