@@ -212,7 +212,7 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
     storage.on_delete = forget
     parent = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
-    @parent.get("/health")
+    @parent.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> dict[str, Any]:
         running, waiting = jobs.counts()
         return {"status": "ok", "running": running, "waiting": waiting}

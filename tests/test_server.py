@@ -405,6 +405,8 @@ def health(client):
 
 def test_health_tells_the_queue(client):
     assert health(client) == {"status": "ok", "running": 0, "waiting": 0}
+    _, response = client.request("HEAD", "/health")  # what many monitors ask
+    assert response.status == 200 and not response.read()
 
 
 def test_a_secret_word_is_the_only_door(harp, tmp_path):
