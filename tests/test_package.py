@@ -84,6 +84,12 @@ def test_importing_the_library_does_no_work():
     assert run_python(f"import sys, vampnet; print({heavy} & set(sys.modules))") == "set()"
 
 
+def test_loading_a_model_brings_no_compiler():
+    """Random starting weights of some layers, made on no device, import torch's: half a second."""
+    code = "import sys, vampnet; vampnet.Pipeline.load(); print('torch._dynamo' in sys.modules)"
+    assert run_python(code) == "False"
+
+
 def test_public_names_come_from_their_files():
     assert vampnet.AudioError.__module__ == "vampnet.audio"
     assert "Pipeline" in dir(vampnet) and set(vampnet.__all__) <= set(dir(vampnet))

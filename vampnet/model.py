@@ -209,7 +209,8 @@ class VampNet(nn.Module):
         self.embedding = nn.Conv1d(
             width, c.embedding_dim, c.embedding_kernel, padding=c.embedding_kernel // 2
         )
-        self.relative_bias = nn.Embedding(N_BUCKETS, c.n_heads)
+        bias = torch.randn(N_BUCKETS, c.n_heads)  # made so, no weight costs time on "meta"
+        self.relative_bias = nn.Embedding.from_pretrained(bias, freeze=False)
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.n_layers))
         self.norm = RMSNorm(c.embedding_dim)
         self.classifier = nn.Linear(c.embedding_dim, rows)

@@ -14,7 +14,9 @@ class VectorQuantizer(nn.Module):
         super().__init__()
         self.in_proj = nn.Conv1d(width, latent_dim, 1)
         self.out_proj = nn.Conv1d(latent_dim, width, 1)
-        self.codebook = nn.Embedding(vocab_size, latent_dim)
+        self.codebook = nn.Embedding.from_pretrained(
+            torch.randn(vocab_size, latent_dim), freeze=False
+        )
 
     def nearest(self, latents: Tensor) -> Tensor:
         """Projected values, float (B, latent_dim, T), to codes, int64 (B, T); ties: the lowest."""
