@@ -26,8 +26,8 @@ from torch import Tensor
 from vampnet.audio import Audio, AudioFormat, write
 from vampnet.codec.lac import LAC
 from vampnet.model import VampNet, VampNetConfig
-from vampnet.pipeline import Pipeline
-from vampnet.precision import Int8Linear, choose_precision, prepare
+from vampnet.pipeline import Pipeline, make_ready
+from vampnet.precision import Int8Linear
 from vampnet.presets import Preset, presets
 
 FULL_SIZE = "full-size"
@@ -91,7 +91,7 @@ def full_size(device: str = "cpu", precision: str = "auto") -> Pipeline:
     """The published sizes, made ready: as fast as with the real weights."""
     codec, *models = full_size_parts()
     for model in models:
-        prepare(model.to(device), choose_precision(model, precision, device))
+        make_ready(model.to(device), device, precision)
     return Pipeline(codec.to(device), *models, name=FULL_SIZE)
 
 

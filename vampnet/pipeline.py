@@ -135,6 +135,13 @@ class _Counter:
         return report
 
 
+def make_ready(model: VampNet, device: str | torch.device, precision: str = "auto") -> None:
+    """Make a model that lies on ``device`` as fast there as it gets, in place; see `prepare`."""
+    prepare(model, choose_precision(model, precision, device))
+    if torch.device(device).type == "cuda":
+        model.hidden = RecordedPass(model.hidden)
+
+
 class Pipeline:
     """Codec, coarse and coarse-to-fine model, ready to vary music.
 
@@ -162,9 +169,7 @@ class Pipeline:
         parts = checkpoints.load_folder(folder, device)
         for model in (parts.coarse, parts.c2f):
             if model is not None:
-                prepare(model, choose_precision(model, precision, device))
-                if torch.device(device).type == "cuda":
-                    model.hidden = RecordedPass(model.hidden)
+                make_ready(model, device, precision)
         return cls(parts.codec, parts.coarse, parts.c2f, folder.name)
 
     @property
