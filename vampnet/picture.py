@@ -101,10 +101,16 @@ def _draw_spectrogram(axes: Axes, samples: Tensor, sample_rate: int, name: str) 
     axes.imshow(
         level.numpy(), origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-RANGE_DB
     )
-    ticks = [hz for hz in TICKS_HZ if LOWEST_HZ < hz < sample_rate / 2]
-    places = [torch.log2(torch.tensor(hz / LOWEST_HZ)).item() for hz in ticks]
-    axes.set_yticks(places, [f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks])
+    pitch_ticks(axes, LOWEST_HZ, sample_rate / 2, n_octaves)
     axes.set_ylabel(f"{name}, Hz")
+
+
+def pitch_ticks(axes: Axes, lowest_hz: float, highest_hz: float, height: float) -> None:
+    """Name frequencies along a logarithmic axis that runs from 0 to ``height``."""
+    ticks = [hz for hz in TICKS_HZ if lowest_hz < hz < highest_hz]
+    octaves = torch.log2(torch.tensor([highest_hz, *ticks]) / lowest_hz)
+    places = (octaves[1:] / octaves[0] * height).tolist()
+    axes.set_yticks(places, [f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks])
 
 
 def _draw_mask(axes: Axes, mask: Tensor, frame_rate_hz: float, beats: Beats | None) -> None:

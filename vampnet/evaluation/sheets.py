@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from vampnet.picture import pitch_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +24,6 @@ N_SHADES = int(RANGE_DB / STEP_DB)
 # Long windows tell low tones apart, short ones keep attacks sharp: (FFT length, centre in Hz).
 WINDOWS = ((8192, 60.0), (4096, 250.0), (2048, 1000.0), (1024, 5000.0))
 POINTS = 16  # looked at in each row; the loudest counts
-TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX, GAP_PX = 62, 76, 52, 48, 26
 DPI = 100
 
@@ -102,9 +102,7 @@ def _figure(drawn: Sequence[tuple[str, Tensor]], top: float, seconds: float, tit
             level.numpy(), origin="lower", aspect="auto", extent=(0, seconds, 0, ROWS),
             cmap=colours, vmin=top - RANGE_DB, vmax=top, interpolation="nearest",
         )  # fmt: skip
-        ticks = torch.log2(torch.tensor(TICKS_HZ) / LOWEST_HZ)
-        places = (ticks / math.log2(HIGHEST_HZ / LOWEST_HZ) * ROWS).tolist()
-        axes.set_yticks(places, [f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in TICKS_HZ])
+        pitch_ticks(axes, LOWEST_HZ, HIGHEST_HZ, ROWS)
         axes.tick_params(labelsize=8)
         axes.set_title(name, fontsize=10, loc="left", pad=3)
         axes.set_ylabel("Hz", fontsize=8, labelpad=1)
