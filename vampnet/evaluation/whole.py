@@ -126,7 +126,8 @@ def _facts(
         ("music", f"{Path(music).name}: {len(clips)} clips of {plan.seconds:g} s from {n_files} "
                   f"files, {minutes:.1f} minutes, mono at -24 LUFS"),
         ("sampling", f"{sampling.steps} steps but where told, temperature "
-                     f"{sampling.temperature:g}, mask temperature {sampling.mask_temperature:g}"),
+                     f"{sampling.temperature:g}, mask temperature {sampling.mask_temperature:g}"
+                     + ", codebook after codebook" * sampling.by_codebook),
         ("seeds", str(plan.seeds)),
         ("embeddings", ", ".join(e.name for e in bench.embeddings)),
         ("machine", machine),
