@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vampnet import checkpoints
+from vampnet.codec.dac import DAC
+from vampnet.evaluation.seams import click_db
+from vampnet.model import VampNet, VampNetConfig
 from vampnet.pipeline import Pipeline, stretches
 from vampnet.prompts import Prompt
 from vampnet.sampling import Sampling
@@ -84,8 +88,10 @@ def test_a_take_does_not_depend_on_how_many_there_are(tiny_pipeline) -> None:
 def test_kept_tokens_are_kept_and_an_empty_mask_is_a_round_trip(
     tiny_pipeline, n_frames: int, loop: bool
 ) -> None:
-    audio = chord(4.0)[None, :, : n_frames * HOP]
-    codes = tiny_pipeline.codec.encode(audio)
+    audio, codec = chord(4.0)[None, :, : n_frames * HOP], tiny_pipeline.codec
+    codes = codec.encode(audio)
+    if loop:  # its ends hear each other
+        codes = codec.encode(audio.repeat(1, 1, 3))[..., n_frames : 2 * n_frames]
     vamp = tiny_pipeline.vamp(audio, Prompt(period=6, loop=loop), FAST, 3)
     assert torch.equal(vamp.codes[0][~vamp.mask], codes[0][~vamp.mask])
     assert not torch.equal(vamp.codes, codes)
@@ -93,7 +99,35 @@ def test_kept_tokens_are_kept_and_an_empty_mask_is_a_round_trip(
     kept = tiny_pipeline.vamp(audio, everything, FAST, 3)
     assert not kept.mask.any()
     assert torch.equal(kept.codes, codes)
-    torch.testing.assert_close(kept.audio[0], tiny_pipeline.codec.decode(codes, audio.shape[-1])[0])
+    if not loop:
+        torch.testing.assert_close(kept.audio, codec.decode(codes, audio.shape[-1]))
+
+
+def test_a_loop_is_decoded_as_it_is_played() -> None:
+    """Round and round: the codec's sound of three rounds, the middle one."""
+    torch.manual_seed(0)
+    sizes = {"encoder_dim": 4, "encoder_rates": (2, 4), "decoder_dim": 16, "decoder_rates": (4, 2)}
+    codec = DAC(n_codebooks=2, codebook_size=16, codebook_dim=4, **sizes).eval()
+    n_samples = 50 * codec.hop_length
+    audio = chord(1.0)[None, :, :n_samples]
+    small = VampNetConfig(2, n_layers=1, n_heads=1, embedding_dim=8, vocab_size=16, latent_dim=4)
+    whole = Pipeline(codec, VampNet(small))
+    made = whole.vamp(audio, Prompt(compression=2, loop=True), FAST, 1).audio
+    rounds = codec.decode(codec.encode(audio.repeat(1, 1, 3)), 3 * n_samples)
+    torch.testing.assert_close(made, rounds[..., n_samples : 2 * n_samples], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("n_samples", [40 * HOP, 40 * HOP + 301])
+def test_a_loop_s_end_runs_into_its_start(n_samples: int) -> None:
+    """Steady tones that fit the loop do not click where it starts again."""
+    time_s, length_s = torch.arange(n_samples) / 44100, n_samples / 44100
+    audio = sum(0.1 * torch.sin(2 * math.pi * round(hz * length_s) / length_s * time_s)
+                for hz in (110.0, 277.0, 659.0))[None, None]  # fmt: skip
+    found = []
+    for loop in (True, False):
+        made = Pipeline.load().vamp(audio, Prompt(compression=14, loop=loop), FAST, 1).audio
+        found.append(click_db(made[0, 0].roll(n_samples // 2), [n_samples // 2], 44100))
+    assert found[0] < 12 < found[1]
 
 
 def test_ranges_leave_every_token_outside_alone(tiny_pipeline) -> None:

@@ -29,6 +29,7 @@ from vampnet.sampling import Sampling, generate
 COARSE_WINDOW = 575  # frames (10 s) the published coarse model was trained on
 FINE_WINDOW = 173  # frames (3 s) the published coarse-to-fine model was trained on
 CONTEXT_SHARE = 1 / 6  # of a window, heard on each side of the part that is kept
+LOOP_CONTEXT = 16  # frames (0.28 s) of a loop's other end with which each end becomes sound
 LOOP_SEAM = 20  # frames (0.35 s) each side of a loop's seam that are filled last
 SEAM_CONTEXT = 64  # frames (1.1 s) heard beyond them
 BATCH_FRAMES = 4096  # frames, all items together, that a model sees at once
@@ -205,7 +206,7 @@ class Pipeline:
         heard = audio.to(device)
         if n_channels > 1 and torch.equal(audio[1:], audio[:-1]):
             heard = heard[:1]
-        codes = self.codec.encode(heard)
+        codes = self._encode(heard, prompt.loop)
         mask = prompt.mask(
             codes.shape[-1],
             codes.shape[1],
@@ -216,9 +217,34 @@ class Pipeline:
             rng=mask_draws(seed),
         )[0].to(device)
         codes = self._fill(codes, mask, prompt.loop, sampling, seed, takes, on_step)
-        made = self.codec.decode(codes, n_samples)
+        made = self._decode(codes, n_samples, prompt.loop)
         made = made.view(takes, -1, n_samples).expand(takes, n_channels, n_samples)
         return Vamp(made.cpu(), codes.cpu(), mask.cpu(), beats, seed)
+
+    def _encode(self, audio: Tensor, loop: bool) -> Tensor:
+        """Codes of float (C, 1, S); a loop is heard as it is played, end after start after end."""
+        if not loop:
+            return self.codec.encode(audio)
+        hop, around = self.codec.hop_length, self.codec.encode_context
+        n_frames = -(-audio.shape[-1] // hop)
+        places = torch.arange(-around * hop, (n_frames + around) * hop, device=audio.device)
+        codes = self.codec.encode(audio[..., places % audio.shape[-1]])
+        return codes[..., around : around + n_frames]
+
+    def _decode(self, codes: Tensor, n_samples: int, loop: bool) -> Tensor:
+        """Sound float (B, 1, S) of the codes; a loop's start grows out of what follows its end."""
+        if not loop:
+            return self.codec.decode(codes, n_samples)
+        hop, unit, n_frames = self.codec.hop_length, self.codec.window_multiple, codes.shape[-1]
+        before = -(-LOOP_CONTEXT // unit) * unit
+        places = torch.arange(-before, n_frames + 1 + LOOP_CONTEXT, device=codes.device) % n_frames
+        made = self.codec.decode(codes[..., places], (before + n_frames + 1) * hop)
+        made = made[..., before * hop :]
+        fade = min(hop, n_samples)
+        sound, after = made[..., :n_samples].clone(), made[..., n_samples : n_samples + fade]
+        rise = torch.linspace(0, math.pi / 2, fade, device=made.device).sin().square()
+        sound[..., :fade] = after + (sound[..., :fade] - after) * rise
+        return sound
 
     def _times(
         self, audio: Tensor, prompt: Prompt, bpm: float | None, offset_s: float
