@@ -99,6 +99,8 @@ def pipeline_without_models(monkeypatch) -> Pipeline:
         sample_rate=44100,
         hop_length=768,
         n_codebooks=14,
+        encode_context=0,
+        window_multiple=1,
         codebooks=torch.zeros(1),
         encode=lambda audio: torch.zeros(len(audio), 14, -(-audio.shape[-1] // 768)).long(),
         decode=lambda codes, n_samples: torch.zeros(len(codes), 1, n_samples),
