@@ -117,6 +117,13 @@ def test_a_loop_is_decoded_as_it_is_played() -> None:
     torch.testing.assert_close(made, rounds[..., n_samples : 2 * n_samples], atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("n_samples", [1, 300, HOP, 5 * HOP + 7])
+def test_a_loop_may_be_shorter_than_what_its_ends_hear(tiny_pipeline, n_samples: int) -> None:
+    audio = chord(1.0)[None, :, :n_samples]
+    made = tiny_pipeline.vamp(audio, Prompt(period=4, loop=True), FAST, 1).audio
+    assert made.shape == (1, 1, n_samples) and torch.isfinite(made).all()
+
+
 @pytest.mark.parametrize("n_samples", [40 * HOP, 40 * HOP + 301])
 def test_a_loop_s_end_runs_into_its_start(n_samples: int) -> None:
     """Steady tones that fit the loop do not click where it starts again."""

@@ -136,6 +136,14 @@ class _Counter:
         return report
 
 
+def _played_on(x: Tensor, before: int, after: int) -> Tensor:
+    """A loop (..., n) with what is heard before and after it when it is played on and on."""
+    n = x.shape[-1]
+    if max(before, after) > n:
+        return x[..., torch.arange(-before, n + after, device=x.device) % n]
+    return torch.cat([x[..., n - before :], x, x[..., :after]], -1)
+
+
 def make_ready(model: VampNet, device: str | torch.device, precision: str = "auto") -> None:
     """Make a model that lies on ``device`` as fast there as it gets, in place; see `prepare`."""
     prepare(model, choose_precision(model, precision, device))
@@ -227,8 +235,8 @@ class Pipeline:
             return self.codec.encode(audio)
         hop, around = self.codec.hop_length, self.codec.encode_context
         n_frames = -(-audio.shape[-1] // hop)
-        places = torch.arange(-around * hop, (n_frames + around) * hop, device=audio.device)
-        codes = self.codec.encode(audio[..., places % audio.shape[-1]])
+        after = (n_frames + around) * hop - audio.shape[-1]
+        codes = self.codec.encode(_played_on(audio, around * hop, after))
         return codes[..., around : around + n_frames]
 
     def _decode(self, codes: Tensor, n_samples: int, loop: bool) -> Tensor:
@@ -237,11 +245,10 @@ class Pipeline:
             return self.codec.decode(codes, n_samples)
         hop, unit, n_frames = self.codec.hop_length, self.codec.window_multiple, codes.shape[-1]
         before = -(-LOOP_CONTEXT // unit) * unit
-        places = torch.arange(-before, n_frames + 1 + LOOP_CONTEXT, device=codes.device) % n_frames
-        made = self.codec.decode(codes[..., places], (before + n_frames + 1) * hop)
-        made = made[..., before * hop :]
+        codes = _played_on(codes, before, 1 + LOOP_CONTEXT)
+        made = self.codec.decode(codes, (before + n_frames + 1) * hop)[..., before * hop :]
         fade = min(hop, n_samples)
-        sound, after = made[..., :n_samples].clone(), made[..., n_samples : n_samples + fade]
+        sound, after = made[..., :n_samples], made[..., n_samples : n_samples + fade]
         rise = torch.linspace(0, math.pi / 2, fade, device=made.device).sin().square()
         sound[..., :fade] = after + (sound[..., :fade] - after) * rise
         return sound
