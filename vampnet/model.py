@@ -255,7 +255,7 @@ class VampNet(nn.Module):
         rows = values.unfold(0, n_frames, 1).flip(0)
         return rows.permute(1, 0, 2)[None].contiguous()
 
-    def _kept(self, name: str, weight: Tensor, extra: int, make: Callable[[], Tensor]) -> Tensor:
+    def _kept(self, name: str, weight: Tensor, extra: object, make: Callable[[], Tensor]) -> Tensor:
         """What `make` makes of `weight`, once for all passes where nothing is trained.
 
         Made anew for another ``extra``, where the weight was loaded, moved or changed in place, and
@@ -270,10 +270,11 @@ class VampNet(nn.Module):
             self._made[name] = key, make()
         return self._made[name][1]
 
-    def _bias(self, n_frames: int) -> Tensor:
+    def _bias(self, n_frames: int, dtype: torch.dtype) -> Tensor:
         """The position bias; that of the last length is at hand."""
         weight = self.relative_bias.weight
-        return self._kept("bias", weight, n_frames, lambda: self.position_bias(n_frames))
+        made = (n_frames, dtype)
+        return self._kept("bias", weight, made, lambda: self.position_bias(n_frames).to(dtype))
 
     def _directions(self) -> Tensor:
         """Vectors of the predicted codebooks at length 1, float (P, V, latent_dim)."""
@@ -283,7 +284,7 @@ class VampNet(nn.Module):
     def hidden(self, codes: Tensor) -> Tensor:
         """What the classifier sees: int64 (B, N, T) in, float (B, T, D) out."""
         x = self.embedding(self.latents(codes)).transpose(1, 2).to(self._layers_dtype)
-        bias = self._bias(codes.shape[-1]).to(self.bias_dtype or x.dtype)
+        bias = self._bias(codes.shape[-1], self.bias_dtype or x.dtype)
         for layer in self.layers:
             x = layer(x, bias)
         return self.norm(x.to(self.norm.weight.dtype))
