@@ -32,8 +32,8 @@ def main() -> None:
     args = parser.parse_args()
     pipeline = Pipeline.load(args.model, precision="float32")
     codec = pipeline.codec
-    whole = _encoded(codec, cut(args.music, codec.sample_rate, ALL_CLIPS, args.seconds))
-    codes = _encoded(codec, cut(args.music, codec.sample_rate, args.clips, args.seconds))
+    whole = encoded(codec, cut(args.music, codec.sample_rate, ALL_CLIPS, args.seconds))
+    codes = encoded(codec, cut(args.music, codec.sample_rate, args.clips, args.seconds))
     minutes = len(whole) * args.seconds / 60
     print(
         f"Codebooks on {minutes:.0f} minutes, guesses on {len(codes)} clips of {args.seconds:g} s\n"
@@ -50,7 +50,8 @@ def main() -> None:
             _stage(name, model, codes[:, : model.config.n_codebooks], codec.codebooks, entropy)
 
 
-def _encoded(codec: Codec, clips: list[Clip]) -> Tensor:
+def encoded(codec: Codec, clips: list[Clip]) -> Tensor:
+    """Codes of clips of one length, int64 (B, N, T)."""
     return torch.cat([codec.encode(clip.sound[None, None]) for clip in clips])
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from guesses import RATIOS, encoded
 from torch import Tensor
 
 from vampnet.evaluation.clips import cut
@@ -20,7 +21,6 @@ from vampnet.evaluation.report import markdown_table
 from vampnet.model import VampNet
 from vampnet.pipeline import Pipeline
 
-RATIOS = (0.25, 0.5, 0.75, 0.95)
 HEAD = ["stage", "masked", "float32, nats", "other, nats", "likeliest token equal", "logits' error"]
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     wide = Pipeline.load(args.model, precision="float32")
     narrow = Pipeline.load(args.model, precision=args.precision)
     clips = cut(args.music, wide.codec.sample_rate, args.clips, args.seconds)
-    codes = torch.cat([wide.codec.encode(clip.sound[None, None]) for clip in clips])
+    codes = encoded(wide.codec, clips)
     rows = []
     stages = (("coarse", wide.coarse, narrow.coarse), ("fine", wide.c2f, narrow.c2f))
     for name, *models in stages:

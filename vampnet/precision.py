@@ -125,10 +125,7 @@ def can_pack(linear: nn.Linear) -> bool:
         return False
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
-    needed = ("_reorder_linear_weight", "_linear_pointwise")
-    return torch.backends.mkldnn.is_available() and all(
-        hasattr(torch.ops.mkldnn, name) for name in needed
-    )
+    return _onednn_offers(torch.ops.mkldnn, "_reorder_linear_weight", "_linear_pointwise")
 
 
 def choose_precision(model: nn.Module, wanted: str, device: str | torch.device) -> str:
@@ -191,23 +188,27 @@ def _attend_in_bfloat16(model: nn.Module) -> None:
 
 
 def _has_int8_products() -> bool:
-    check = getattr(torch.cpu, "_is_vnni_supported", None)
-    return bool(check and check())
+    return _processor_has("_is_vnni_supported")
 
 
 def _has_bfloat16_products(layers: nn.Module) -> bool:
     """Whether the layers lie on a CPU that multiplies bfloat16 faster than float32."""
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     on_cpu = all(p.device.type == "cpu" for p in layers.parameters())
-    return on_cpu and bool(check and check())
+    return on_cpu and _processor_has("_is_avx512_bf16_supported")
+
+
+def _processor_has(check: str) -> bool:
+    """What a check of ``torch.cpu`` says; False where this torch has no such check."""
+    asked = getattr(torch.cpu, check, None)
+    return bool(asked and asked())
 
 
 def _can_pack_int8(weight: Tensor) -> bool:
     """Whether oneDNN's int8 product can stand for ``torch._int_mm`` here."""
-    needed = ("qlinear_prepack", "qlinear_pointwise")
-    return (
-        weight.device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and _has_int8_products()
-        and all(hasattr(torch.ops.onednn, name) for name in needed)
-    )
+    offered = _onednn_offers(torch.ops.onednn, "qlinear_prepack", "qlinear_pointwise")
+    return weight.device.type == "cpu" and offered and _has_int8_products()
+
+
+def _onednn_offers(space: object, *operators: str) -> bool:
+    """Whether this torch has oneDNN and its operators of these names."""
+    return torch.backends.mkldnn.is_available() and all(hasattr(space, o) for o in operators)

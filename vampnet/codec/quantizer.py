@@ -14,6 +14,7 @@ class VectorQuantizer(nn.Module):
         super().__init__()
         self.in_proj = nn.Conv1d(width, latent_dim, 1)
         self.out_proj = nn.Conv1d(latent_dim, width, 1)
+        # made so, no weight costs time on "meta": the layer's own start imports torch's compiler
         self.codebook = nn.Embedding.from_pretrained(
             torch.randn(vocab_size, latent_dim), freeze=False
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vampnet.evaluation.experiments import BITRATE_PERIODS, PROMPT_KINDS, STEPS
+from vampnet.evaluation.relations import PLAIN
 from vampnet.evaluation.scores import FRECHET, Scores
 
 if TYPE_CHECKING:
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
 DPI = 130
 MODEL, HOLD, RANDOM, QUIET = "#1f5f99", "#e0a13a", "#b5483a", "#777777"
 SHADES = ("#12344f", "#1f7a8c", "#e0a13a")
-EMBEDDING = "musicnn"
 ROOM = 1.2  # a step count nearer to the last one is not named: it would be written over it
-FRECHET_LABEL, MEL_LABEL = "Frechet distance (musicnn)", "mel error"
+FRECHET_LABEL, MEL_LABEL = f"Frechet distance ({PLAIN})", "mel error"
 
 
 def draw(scores: Scores, folder: Path) -> dict[str, Path]:
@@ -94,7 +94,7 @@ def _steps(scores: Scores, axes: list[Axes]) -> bool:
     if not x:
         return False
     for one, measure, label in zip(
-        axes, (FRECHET + EMBEDDING, "mel"), (FRECHET_LABEL, MEL_LABEL), strict=True
+        axes, (FRECHET + PLAIN, "mel"), (FRECHET_LABEL, MEL_LABEL), strict=True
     ):
         _curve(one, scores, x, measure, MODEL, "model, periodic 16")
         _anchors(one, scores, measure)
@@ -118,7 +118,7 @@ def _prompts(scores: Scores, axes: list[Axes]) -> bool:
     if not names:
         return False
     for one, measure, label in zip(
-        axes, (FRECHET + EMBEDDING, "mel"), (FRECHET_LABEL, MEL_LABEL), strict=True
+        axes, (FRECHET + PLAIN, "mel"), (FRECHET_LABEL, MEL_LABEL), strict=True
     ):
         for shift, (suffix, colour, kind) in enumerate(kinds):
             found = [scores.estimate(name + suffix, measure) for name in names]
@@ -144,7 +144,7 @@ def _bitrates(scores: Scores, axes: list[Axes]) -> bool:
     if not names:
         return False
     for one, measure, label in zip(
-        axes, (FRECHET + EMBEDDING, "mel"), (FRECHET_LABEL, MEL_LABEL), strict=True
+        axes, (FRECHET + PLAIN, "mel"), (FRECHET_LABEL, MEL_LABEL), strict=True
     ):
         for period, colour in zip(BITRATE_PERIODS, SHADES, strict=True):
             mine = [n for n in names if n.startswith(f"every {period}. ")]

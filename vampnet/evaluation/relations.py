@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from vampnet.evaluation.embeddings import MusicnnEmbedding
 from vampnet.evaluation.experiments import PERIODS, PROMPT_KINDS
 from vampnet.evaluation.intervals import Estimate
 from vampnet.evaluation.scores import FRECHET, Scores
@@ -18,7 +19,7 @@ from vampnet.evaluation.scores import FRECHET, Scores
 Verdict = Literal["holds", "open", "fails"]
 NEAR = 0.15  # of the way from 1 step to 12: what counts as close
 AMONG_THE_LOWEST = 3
-PLAIN = "musicnn"  # the embedding that every evaluation has; a claim names the others
+PLAIN = MusicnnEmbedding.name  # the embedding that every evaluation has; a claim names the others
 
 
 @dataclass(frozen=True)
