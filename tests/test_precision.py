@@ -149,7 +149,7 @@ def test_int8_without_bfloat16_products_stays_float32_between_the_layers(monkeyp
     codes = torch.randint(49, (2, 4, 40), generator=torch.Generator().manual_seed(1))
     want = reference_logits(small(1), codes)
     for has_them in (True, False):
-        monkeypatch.setattr(precision, "_has_bfloat16_products", lambda _, it=has_them: it)
+        monkeypatch.setattr(precision, "has_bfloat16_products", lambda _, it=has_them: it)
         quick = fast(small(1), "int8")
         given = {m.out_dtype for m in quick.modules() if isinstance(m, Int8Linear)}
         narrow = {torch.bfloat16} if has_them else set()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vampnet.model import VampNet, VampNetConfig
+from vampnet.training import loop
 from vampnet.training.decoder import DecoderTraining, train_decoder
 from vampnet.training.loop import rate_at
 from vampnet.training.masked import MaskedTraining, initialize, report, train_masked
@@ -66,14 +67,21 @@ def test_windows_never_cross_pieces_and_files_keep_them(tmp_path) -> None:
         again.windows(1, 51, torch.Generator())
 
 
-def test_a_model_learns_what_can_be_learnt_and_the_log_says_so(tmp_path) -> None:
+@pytest.mark.parametrize("narrow", [False, True])
+def test_a_model_learns_what_can_be_learnt_and_the_log_says_so(
+    tmp_path, monkeypatch, narrow: bool
+) -> None:
+    monkeypatch.setattr(loop, "has_bfloat16_products", lambda device: narrow)
     tokens = Tokens.join([song(seed=seed) for seed in range(4)])
     plan = MaskedTraining(
         steps=160, batch=8, frames=32, learning_rate=5e-3, warmup=5, report_every=80, save_every=80
     )
     model = small_model()
+    seen = set()
+    model.classifier.register_forward_hook(lambda layer, given, made: seen.add(made.dtype))
     before = report(model, tokens, 32)
     train_masked(model, tokens, tokens, plan, tmp_path)
+    assert seen == {torch.float32} | ({torch.bfloat16} if narrow else set())
     after = report(model, tokens, 32)
     assert after["0.5"]["loss"] < before["0.5"]["loss"] - 1.0
     assert after["0.5"]["top1"] > before["0.5"]["top1"] + 20

@@ -140,7 +140,7 @@ def choose_precision(model: nn.Module, wanted: str, device: str | torch.device) 
     if wanted != "auto":
         return wanted
     kind = torch.device(device).type
-    if kind == "cuda" and torch.cuda.is_bf16_supported():
+    if kind == "cuda" and has_bfloat16_products(device):
         return "bfloat16"
     made_for_it = kind == "cpu" and _has_int8_products()
     size = sum(p.numel() for p in model.parameters())
@@ -163,7 +163,8 @@ def prepare(model: nn.Module, precision: str) -> None:
     if precision == "bfloat16":
         layers.to(torch.bfloat16)
         return
-    narrow = precision == "int8" and _has_bfloat16_products(layers)
+    on_cpu = all(p.device.type == "cpu" for p in layers.parameters())
+    narrow = precision == "int8" and on_cpu and has_bfloat16_products("cpu")
     if narrow:
         _attend_in_bfloat16(model)
     for name, module in list(layers.named_modules()):
@@ -191,10 +192,12 @@ def _has_int8_products() -> bool:
     return _processor_has("_is_vnni_supported")
 
 
-def _has_bfloat16_products(layers: nn.Module) -> bool:
-    """Whether the layers lie on a CPU that multiplies bfloat16 faster than float32."""
-    on_cpu = all(p.device.type == "cpu" for p in layers.parameters())
-    return on_cpu and _processor_has("_is_avx512_bf16_supported")
+def has_bfloat16_products(device: str | torch.device) -> bool:
+    """Whether the device multiplies bfloat16 faster than float32 (a CPU: AVX-512 BF16)."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return kind == "cpu" and _processor_has("_is_avx512_bf16_supported")
 
 
 def _processor_has(check: str) -> bool:

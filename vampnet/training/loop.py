@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from vampnet.precision import has_bfloat16_products
+
 SAVE_EVERY_S = 120.0  # where a plan is one of minutes
 
 
@@ -62,24 +64,25 @@ def run(
     """Train ``model`` in place with AdamW; resumes from ``folder/state.pt`` when it is there.
 
     loss_of(rng) draws a batch and gives its loss; ``rng`` lives on the CPU, the model where it is;
-    on CUDA the loss is taken under bfloat16 autocast. Every ``report_every`` steps a line of JSON
-    goes to ``folder/log.jsonl`` (and to ``log``): step, seconds, learning rate, mean training loss
-    and what ``figures`` measures. Raises RuntimeError when the loss is no longer a number; the last
-    saved state is untouched then.
+    where that multiplies bfloat16 faster, the loss is taken under bfloat16 autocast. Every
+    ``report_every`` steps a line of JSON goes to ``folder/log.jsonl`` (and to ``log``): step,
+    seconds, learning rate, mean training loss and what ``figures`` measures. Raises RuntimeError
+    when the loss is no longer a number; the last saved state is untouched then.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = _optimizer(model, plan)
     rng = torch.Generator().manual_seed(plan.seed)
     step, seconds = _resume(folder / "state.pt", model, optimizer, rng)
-    kind = next(model.parameters()).device.type
+    device = next(model.parameters()).device
+    narrow = has_bfloat16_products(device)
     model.train()
     began, saved, losses = time.monotonic() - seconds, seconds, []
     while not _over(step, seconds, plan):
         rate = rate_at(step, plan, seconds)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
             loss = loss_of(rng)
         if not torch.isfinite(loss):
             raise RuntimeError(f"the loss is {float(loss)} at step {step}; lower the learning rate")
