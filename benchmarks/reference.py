@@ -1,8 +1,8 @@
 """The plain path: what the fast one must equal, written for clarity and slow on purpose.
 
-Every projection by itself, attention spelled out, position bias made anew in each layer's pass,
-logits of every frame and codebook, one item at a time. Used by benchmarks/full_size.py and
-by the tests.
+Every formula of a layer spelled out (norm, attention, gate), every projection by itself, position
+bias made anew in each layer's pass, logits of every frame and codebook, one item at a time. Used
+by benchmarks/full_size.py and by the tests.
 """
 
 from __future__ import annotations
@@ -12,7 +12,19 @@ import math
 import torch
 from torch import Tensor
 
-from vampnet.model import Layer, VampNet
+from vampnet.model import FeedForward, Layer, RMSNorm, VampNet
+
+
+def reference_norm(norm: RMSNorm, x: Tensor) -> Tensor:
+    """x / rms(x), scaled (arXiv 1910.07467, eq. 4). x: float (1, T, D). Returns the same shape."""
+    return norm.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + norm.eps)
+
+
+def reference_feed_forward(feed_forward: FeedForward, x: Tensor) -> Tensor:
+    """GEGLU (arXiv 2002.05202) with GELU by tanh (arXiv 1606.08415). x: float (1, T, D)."""
+    signal, gate = feed_forward.up(x).chunk(2, dim=-1)
+    inner = math.sqrt(2 / math.pi) * (gate + 0.044715 * gate.pow(3))
+    return feed_forward.down(signal * 0.5 * gate * (1 + inner.tanh()))
 
 
 def reference_attention(layer: Layer, x: Tensor, bias: Tensor) -> Tensor:
@@ -36,9 +48,9 @@ def reference_logits(model: VampNet, codes: Tensor) -> Tensor:
         for layer in model.layers:
             assert isinstance(layer, Layer)
             bias = model.position_bias(codes.shape[-1])
-            x = x + reference_attention(layer, layer.norm_1(x), bias)
-            x = x + layer.feed_forward(layer.norm_2(x))
-        made.append(model.classify(model.norm(x)).transpose(1, 2))
+            x = x + reference_attention(layer, reference_norm(layer.norm_1, x), bias)
+            x = x + reference_feed_forward(layer.feed_forward, reference_norm(layer.norm_2, x))
+        made.append(model.classify(reference_norm(model.norm, x)).transpose(1, 2))
     return torch.cat(made)
 
 
@@ -48,6 +60,7 @@ class Reference:
     def __init__(self, model: VampNet):
         self.model, self.mask_token, self.config = model, model.mask_token, model.config
         self.n_conditioning_codebooks = model.n_conditioning_codebooks
+        self.codebooks = model.codebooks
 
     def hidden(self, codes: Tensor) -> Tensor:
         """All logits, in the place of what they are made from: float (B, T, P, V)."""
