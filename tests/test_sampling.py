@@ -17,6 +17,7 @@ from vampnet.sampling import (
     choose,
     generate,
     n_open_after,
+    pull_to_mean,
     reopen,
     schedule,
     top_p_filter,
@@ -33,7 +34,9 @@ class Toy:
 
     def __init__(self, n_codebooks: int = 3, predicted: int = 2):
         self.n_conditioning_codebooks = n_codebooks - predicted
-        self.table = torch.randn(17, 16, generator=torch.Generator().manual_seed(3))
+        rng = torch.Generator().manual_seed(3)
+        self.table = torch.randn(17, 16, generator=rng)
+        self.codebooks = torch.randn(n_codebooks, 16, 5, generator=rng)
         self.seen: list[torch.Tensor] = []
         self.n_classified = 0
 
@@ -117,6 +120,7 @@ def test_greedy_generation_is_the_originals_token_for_token(golden, stage: str) 
     class Watched:
         mask_token = model.mask_token
         n_conditioning_codebooks = model.n_conditioning_codebooks
+        codebooks = model.codebooks
         classify = staticmethod(model.classify)
 
         def hidden(self, codes: torch.Tensor) -> torch.Tensor:
@@ -173,6 +177,7 @@ def test_items_of_a_group_share_their_noise_and_groups_do_not() -> None:
         {"top_p": 0.2},
         {"sample_cutoff": 0.0},
         {"by_codebook": True},
+        {"mean_pull": 0.5},
     ],
 )
 def test_every_setting_moves_the_result(change: dict) -> None:
@@ -232,18 +237,40 @@ def test_codebooks_that_are_not_due_need_not_be_drawn(monkeypatch) -> None:
     assert torch.equal(*made) and drawn[0] < drawn[1]
 
 
-@pytest.mark.parametrize("greedy", [False, True])
-def test_drawing_everywhere_draws_the_same_in_the_holes(greedy: bool) -> None:
+@pytest.mark.parametrize("greedy, pull", [(False, 0.0), (True, 0.0), (False, 0.5), (True, 1.0)])
+def test_drawing_everywhere_draws_the_same_in_the_holes(greedy: bool, pull: float) -> None:
     rng = torch.Generator().manual_seed(2)
     toy, codes = Toy(), torch.randint(16, (3, 3, 40), generator=rng)
     holes = torch.rand(3, 2, 40, generator=rng) < 0.6
     uniform = torch.rand(3, 2, 40, generator=rng)
-    way = Sampling(temperature=0.7, typical_mass=0.9, typical_min_tokens=4, top_p=0.95)
+    way = Sampling(
+        temperature=0.7, typical_mass=0.9, typical_min_tokens=4, top_p=0.95, mean_pull=pull
+    )
     hidden = toy.hidden(codes)
     picked = sampling._draw(toy, hidden, holes, uniform, way, greedy)
     everywhere = sampling._draw_everywhere(toy, hidden, holes, uniform, way, greedy)
     assert torch.equal(picked[0], everywhere[0])
     torch.testing.assert_close(picked[1], everywhere[1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), sharp=st.floats(0.1, 8.0), pull=st.floats(0.0, 1.0))
+def test_a_token_pulled_to_the_mean_risks_less_the_further_it_goes(
+    seed: int, sharp: float, pull: float
+) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(12, 3, generator=rng, dtype=torch.float64)
+    logits = sharp * torch.randn(40, 12, generator=rng, dtype=torch.float64)
+    token = torch.randint(12, (40,), generator=rng)
+    # expected squared distance of each code to what is really there
+    risk = logits.softmax(-1) @ torch.cdist(vectors, vectors).square()
+
+    def taken(share: float) -> torch.Tensor:
+        return risk.gather(-1, pull_to_mean(token, logits, vectors, share)[:, None])[:, 0]
+
+    assert torch.equal(pull_to_mean(token, logits, vectors, 0.0), token)
+    torch.testing.assert_close(taken(1.0), risk.amin(-1))
+    assert (taken(pull) <= risk.gather(-1, token[:, None])[:, 0] + 1e-9).all()
 
 
 def test_tokens_are_drawn_with_their_probabilities() -> None:

@@ -60,6 +60,9 @@ SAMPLING = (
     Option("top_p", float, "SHARE", "0 to 1: only the likeliest tokens of this mass; 0 = off"),
     Option("sample_cutoff", float, "SHARE", "0 to 1: passes after this share take the likeliest"),
     Option("by_codebook", bool, "", "one codebook after the other, each refining those before"),
+    Option(
+        "mean_pull", float, "SHARE", "0 to 1: steadier, tokens are nearer to the expected sound"
+    ),
 )
 # Fields of harp_app.server.Options.
 SERVE = (

@@ -32,6 +32,11 @@ class MaskedModel(Protocol):
     @property
     def n_conditioning_codebooks(self) -> int: ...
 
+    @property
+    def codebooks(self) -> Tensor:
+        """The codec's codebook vectors, float (N, V, latent_dim)."""
+        ...
+
     def hidden(self, codes: Tensor) -> Tensor:
         """int64 (B, N, T) to what :meth:`classify` reads, float (B, T, D)."""
         ...
@@ -54,6 +59,7 @@ class Sampling:
     (a quarter of the holes with 6 passes), so with few passes a cutoff takes the worst draws away.
     by_codebook: fix every hole of a codebook before any of the next one, which refines it, as
     SoundStorm does (arXiv 2305.09636, section 3.3); else the surest of all codebooks go first.
+    mean_pull: how far a chosen token goes towards the mean of all, see :func:`pull_to_mean`.
     """
 
     steps: int = 24
@@ -65,6 +71,7 @@ class Sampling:
     top_p: float = 0.0
     sample_cutoff: float = 1.0
     by_codebook: bool = False
+    mean_pull: float = 0.0
 
     def __post_init__(self) -> None:
         _check("steps", self.steps, 1, MAX_STEPS)
@@ -75,6 +82,7 @@ class Sampling:
         _check("typical_min_tokens", self.typical_min_tokens, 1, 1_000_000)
         _check("top_p", self.top_p, 0.0, 1.0)
         _check("sample_cutoff", self.sample_cutoff, 0.0, 1.0)
+        _check("mean_pull", self.mean_pull, 0.0, 1.0)
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:
@@ -131,14 +139,33 @@ def typical_filter(logits: Tensor, mass: float, min_tokens: int) -> Tensor:
     return logits.masked_fill(drop, -math.inf)
 
 
+def pull_to_mean(token: Tensor, logits: Tensor, vectors: Tensor, pull: float) -> Tensor:
+    """The codes nearest to the tokens' vectors pulled by that share towards the expected vector.
+
+    token: int64 (M,); logits: float (M, V); vectors: float (V, latent_dim), the codebook's. Returns
+    int64 (M,): the tokens themselves with 0; with 1 the guess of least expected squared error among
+    the codes (minimum Bayes risk). Between near codes of nearly equal odds, draws and likeliest
+    tokens jump from frame to frame, which is heard as attacks that no one played; this does not.
+    """
+    mean = logits.softmax(-1) @ vectors
+    wanted = torch.lerp(vectors[token], mean, pull)
+    return (wanted @ vectors.T - vectors.square().sum(-1) / 2).argmax(-1)
+
+
 def choose(
-    logits: Tensor, uniform: Tensor, sampling: Sampling, greedy: bool
+    logits: Tensor,
+    uniform: Tensor,
+    sampling: Sampling,
+    greedy: bool,
+    vectors: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One token a row, and its log probability.
 
-    logits: float (M, V); uniform: float (M,) in [0, 1), the only randomness (inverse transform).
-    Returns int64 (M,) and float (M,).
+    logits: float (M, V); uniform: float (M,) in [0, 1), the only randomness (inverse transform);
+    vectors: float (V, latent_dim), the codebook's, for ``mean_pull``. Returns int64 (M,) and float
+    (M,).
     """
+    plain = logits
     if sampling.top_p:
         logits = top_p_filter(logits, sampling.top_p)
     if sampling.typical_mass:
@@ -147,12 +174,22 @@ def choose(
     if sampling.temperature not in (0.0, 1.0):
         scaled = logits / sampling.temperature
     log_p = scaled.log_softmax(-1)
+    token, picked = _drawn(log_p, uniform, sampling, greedy)
+    if sampling.mean_pull and vectors is not None:
+        token = pull_to_mean(token, plain, vectors.to(plain.dtype), sampling.mean_pull)
+        picked = plain.log_softmax(-1).gather(-1, token[:, None])[:, 0]
+    return token, picked
+
+
+def _drawn(
+    log_p: Tensor, uniform: Tensor, sampling: Sampling, greedy: bool
+) -> tuple[Tensor, Tensor]:
     if greedy or not sampling.temperature:
         best = log_p.max(-1)
         return best.indices, best.values
     total = log_p.exp().cumsum(-1)
     target = uniform[:, None].to(total.dtype) * total[:, -1:]
-    token = torch.searchsorted(total, target, right=True).clamp(max=logits.shape[-1] - 1)
+    token = torch.searchsorted(total, target, right=True).clamp(max=log_p.shape[-1] - 1)
     picked = log_p.gather(-1, token)
     if sampling.top_p or sampling.typical_mass:
         # rounding in the running sum may land on a token that was taken out: take the best then
@@ -286,10 +323,13 @@ def _draw(
     """
     token = torch.zeros(open_.shape, dtype=torch.int64, device=open_.device)
     log_p = torch.zeros(open_.shape, device=open_.device)
+    vectors = model.codebooks[model.n_conditioning_codebooks :]
     for p in range(open_.shape[1]):
         here = open_[:, p]
         logits = model.classify(hidden[here], p).float()
-        token[:, p][here], log_p[:, p][here] = choose(logits, uniform[:, p][here], sampling, greedy)
+        token[:, p][here], log_p[:, p][here] = choose(
+            logits, uniform[:, p][here], sampling, greedy, vectors[p]
+        )
     return token, log_p
 
 
@@ -306,9 +346,10 @@ def _draw_everywhere(
     For accelerators, where picking the holes out costs a pause and their number another kernel.
     """
     tokens, log_ps = [], []
+    vectors = model.codebooks[model.n_conditioning_codebooks :]
     for p in range(open_.shape[1]):
         logits = model.classify(hidden, p).float().flatten(0, 1)
-        token, log_p = choose(logits, uniform[:, p].flatten(), sampling, greedy)
+        token, log_p = choose(logits, uniform[:, p].flatten(), sampling, greedy, vectors[p])
         tokens.append(token.view(open_[:, p].shape))
         log_ps.append(log_p.view(open_[:, p].shape))
     token, log_p = torch.stack(tokens, 1), torch.stack(log_ps, 1)
