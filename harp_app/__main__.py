@@ -7,6 +7,7 @@ import logging
 import sys
 
 from harp_app.server import LOOPBACK, serve
+from vampnet.memory import keep_freed_memory
 
 
 def main() -> int:
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    keep_freed_memory()
     try:
         serve(**vars(chosen))
     except ValueError as error:

@@ -16,6 +16,7 @@ from typing import Any
 
 from vampnet import __version__
 from vampnet.cli import bench, evaluate, models, prepare, serve, train, vamp
+from vampnet.memory import keep_freed_memory
 
 OK, MISTAKE, STOPPED = 0, 1, 130  # argparse itself ends with 2
 GROUPS = (vamp, models, prepare, train, evaluate, bench, serve)  # in the order of the help
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a file name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore
     args = _parser().parse_args(argv)
+    keep_freed_memory()
     try:
         args.run(args)
         sys.stdout.flush()

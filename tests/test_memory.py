@@ -1,0 +1,48 @@
+"""Freed memory that the process keeps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from vampnet import memory
+
+# page faults of making, again and again, what was freed before: two tensors of 12 MB
+PROBE = """
+import resource, torch
+from vampnet.memory import keep_freed_memory
+torch.set_num_threads(1)
+print(keep_freed_memory())
+def pages():
+    x = torch.zeros(3_000_000); y = x + 1; del x, y
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3): pages()
+first = pages()
+for _ in range(10): last = pages()
+print(last - first)
+"""
+
+
+def probe(**environment: str) -> list[str]:
+    tuned = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "LD_PRELOAD"))}
+    command = [sys.executable, "-c", PROBE]
+    done = subprocess.run(
+        command, env={**tuned, **environment}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(not memory._is_glibc(), reason="another C library")
+def test_tensors_made_again_take_the_pages_of_those_that_were_freed() -> None:
+    kept, faults = probe()
+    assert kept == "True" and int(faults) < 500
+    kept, faults = probe(MALLOC_TRIM_THRESHOLD_="1000000")  # the user's own tuning stays
+    assert kept == "False" and int(faults) > 10_000
+
+
+def test_another_c_library_is_left_alone(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "_is_glibc", lambda: False)
+    assert memory.keep_freed_memory() is False
