@@ -156,7 +156,8 @@ def _bitrates(n_coarse: int, sampling: Sampling) -> Experiment:
 
 
 def _presets(presets: Mapping[str, Preset], sampling: Sampling) -> Experiment:
-    seventh = Preset("every 7th frame", "", Prompt(period=7), sampling)
+    near = presets.get("medium-variation")  # what a prompt that keeps so much is sampled with
+    seventh = Preset("every 7th frame", "", Prompt(period=7), near.sampling if near else sampling)
     settings = []
     for name, preset in {seventh.name: seventh, **presets}.items():
         settings.append(Setting(name, "vamp", preset.prompt, preset.sampling, beats=True))

@@ -27,7 +27,7 @@ from vampnet.presets import presets
 from vampnet.sampling import Sampling
 
 CACHE, FIGURES, PAGE, TEXT = "cache", "figures", "report.html", "report.md"
-SAMPLING_OF = "medium-variation"  # preset whose sampling is evaluated: the model is tuned there
+SAMPLING_OF = "large-variation"  # whose sampling is evaluated: it keeps as little as the prompts do
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ def _facts(
                   f"files, {minutes:.1f} minutes, mono at -24 LUFS"),
         ("sampling", f"{sampling.steps} steps but where told, temperature "
                      f"{sampling.temperature:g}, mask temperature {sampling.mask_temperature:g}"
-                     + ", codebook after codebook" * sampling.by_codebook),
+                     + ", codebook after codebook" * sampling.by_codebook
+                     + f", mean pull {sampling.mean_pull:g}" * bool(sampling.mean_pull)),
         ("seeds", str(plan.seeds)),
         ("embeddings", ", ".join(e.name for e in bench.embeddings)),
         ("machine", machine),
