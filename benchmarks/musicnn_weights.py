@@ -15,6 +15,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -52,8 +53,8 @@ def entries(table: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]
         at += fresh + length
 
 
-def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Numbers and values of a protocol buffer's fields."""
+def fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Numbers and values (int or bytes, by kind) of a protocol buffer's fields."""
     at = 0
     while at < len(message):
         tag, at = varint(message, at)
