@@ -78,8 +78,8 @@ SIZES = ("small", "medium", "large")
 def test_shipped_presets_do_what_their_names_say():
     assert SHIPPED["loop-variation"].prompt.loop
     assert SHIPPED["beat-variation"].prompt.beat_ms >= 75
-    assert SHIPPED["compress"].prompt == Prompt(compression=3)
-    assert SHIPPED["timbre-transfer"].prompt == Prompt(period=2, codebooks_kept=3)
+    assert SHIPPED["compress"].prompt == Prompt(compression=3, period=12)
+    assert SHIPPED["timbre-transfer"].prompt == Prompt(period=2, codebooks_kept=4)
     assert SHIPPED["fill-middle"].prompt == Prompt(prefix_s=1.0, suffix_s=1.0)
     assert SHIPPED["dream"].prompt == Prompt()
     assert kept_share(SHIPPED["dream"]) == 0
