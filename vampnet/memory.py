@@ -1,7 +1,7 @@
 """The process's allocator: freed memory that is kept for the next tensors.
 
 A pass allocates and frees tensors of 3 to 30 MB. By default glibc hands such memory back to the
-system at once, which then clears every page anew: 5 to 13 % of the time of a request
+system at once, which then clears every page anew: a twentieth of the time of a request
 (docs/benchmarks.md).
 """
 
