@@ -1,23 +1,29 @@
 """The convolutional codecs' networks on a CPU: the same layers, faster.
 
-Layers run channels-last, float (B, T, C), as matrix products (:mod:`short_convolution`), block
-after block in windows that stay in the processor's cache. Results equal the plain layers' up to
-rounding; the plain layers stay what trains, what runs on other devices and what defines the result.
+Layers run channels-last, float (B, T, C), wide ones as matrix products (:mod:`short_convolution`),
+block after block in windows that stay in the processor's cache. The factors of a Snake lie in the
+weights around it: alpha * snake(x) = u + sin(u)^2 with u = alpha * x. Results equal the plain
+layers' up to rounding; those stay what trains, what runs elsewhere and what defines the result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from vampnet.codec.layers import Mean, Residual, Snake
-from vampnet.codec.short_convolution import WIDE, NarrowConvolution, WideConvolution
+from vampnet.codec.short_convolution import WideConvolution
 
 WINDOW = 1 << 20  # values of one layer that a window holds
+WIDE = 64  # channels from which short_convolution is faster than the library
+WIDE_STEPS = 256  # likewise of a strided convolution as two products
+LEAST_ALPHA = 1e-8  # a smaller one changes no float32, and nothing is divided by it
 
+Convolution = nn.Conv1d | nn.ConvTranspose1d
 Layer = Callable[[Tensor], Tensor]
 
 
@@ -34,7 +40,7 @@ class FastNetwork:
 
     def __init__(self, network: nn.Module):
         self.network = network
-        self._prepared: dict[nn.Module, tuple[tuple[int, int], Layer]] = {}
+        self._prepared: dict[nn.Module, tuple[tuple[object, ...], Layer]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """float (B, C, T) to (B, C', T'), as the plain network."""
@@ -42,10 +48,6 @@ class FastNetwork:
 
     def _run(self, module: nn.Module, x: Tensor) -> Tensor:
         """float (B, T, C) through one module."""
-        if isinstance(module, Snake):
-            return snake(module, x)
-        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-            return self._convolution(module)(x)
         if isinstance(module, Residual):
             return self._sequence(module, x).add_(x)
         if isinstance(module, Mean):
@@ -63,13 +65,23 @@ class FastNetwork:
     def _sequence(self, layers: nn.Module, x: Tensor) -> Tensor:
         """Layer after layer; runs of residual layers in windows."""
         units: list[nn.Module] = []
-        for layer in layers.children():
+        before: nn.Module | None = None
+        following = [*list(layers.children())[1:], None]
+        for layer, after in zip(layers.children(), following, strict=True):
             if isinstance(layer, Residual | Mean):
                 units.append(layer)
+                before = layer
                 continue
             if units:
                 x, units = self._windows(units, x), []
-            x = self._run(layer, x)
+            if isinstance(layer, Snake):
+                is_scaled = isinstance(before, Convolution)
+                x = add_squared_sine_(x if is_scaled else x * alpha(layer))
+            elif isinstance(layer, Convolution):
+                x = self._convolution(layer, before, after)(x)
+            else:
+                x = self._run(layer, x)
+            before = layer
         return self._windows(units, x) if units else x
 
     def _windows(self, units: list[nn.Module], x: Tensor) -> Tensor:
@@ -92,12 +104,16 @@ class FastNetwork:
             x = self._run(unit, x)
         return x
 
-    def _convolution(self, layer: nn.Conv1d | nn.ConvTranspose1d) -> Layer:
-        weight = layer.weight
-        state = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+    def _convolution(
+        self, layer: Convolution, before: nn.Module | None, after: nn.Module | None
+    ) -> Layer:
+        """A convolution's fast form, with the factors of a Snake on either side."""
+        around = [snake if isinstance(snake, Snake) else None for snake in (before, after)]
+        weights = [w for part in (layer, *around) if part for w in part.parameters()]
+        state = tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights)
         known = self._prepared.get(layer)
         if known is None or known[0] != state:
-            known = self._prepared[layer] = state, prepare(layer)
+            known = self._prepared[layer] = state, prepare(layer, *around)
         return known[1]
 
 
@@ -110,25 +126,59 @@ def _reach(module: nn.Module) -> int:
     return sum(_reach(child) for child in module.children())
 
 
-def snake(layer: Snake, x: Tensor) -> Tensor:
-    """Snake of float (B, T, C), with one new tensor."""
-    alpha = layer.alpha.view(-1)
-    wave = (x * alpha).sin_()
-    return wave.square_().mul_((alpha + 1e-9).reciprocal()).add_(x)
+def alpha(layer: Snake) -> Tensor:
+    """A Snake's factors, float (C,), none of them 0."""
+    found = layer.alpha.detach().view(-1)
+    return found.where(found.abs() > LEAST_ALPHA, LEAST_ALPHA)
 
 
-def prepare(layer: nn.Conv1d | nn.ConvTranspose1d) -> Layer:
-    """The fast form of a convolution; its weights are copies."""
+def add_squared_sine_(x: Tensor) -> Tensor:
+    """x + sin(x)^2, in place."""
+    sine = x.sin()
+    return x.addcmul_(sine, sine)
+
+
+def prepare(layer: Convolution, before: Snake | None = None, after: Snake | None = None) -> Layer:
+    """The fast form of a convolution; its weights are copies.
+
+    before, after: what it stands between; its input comes scaled by the one's factors, its output
+    leaves scaled by the other's.
+    """
     weight, bias = layer.weight.detach(), layer.bias
     bias = torch.zeros(layer.out_channels).to(weight) if bias is None else bias.detach()
-    if isinstance(layer, nn.ConvTranspose1d):
-        return StepUp(weight, bias, layer.stride[0], int(layer.padding[0]))
-    if layer.stride[0] > 1:
-        return StepDown(weight, bias, layer.stride[0], int(layer.padding[0]))
-    if weight.shape[2] == 1:
+    transposed = isinstance(layer, nn.ConvTranspose1d)
+    if transposed:
+        weight = weight.transpose(0, 1)
+    if before is not None:
+        weight = weight / alpha(before)[:, None]
+    if after is not None:
+        weight, bias = weight * alpha(after)[:, None, None], bias * alpha(after)
+    if transposed:
+        return LibraryConvolution(layer, weight.transpose(0, 1), bias)
+    stride, least = layer.stride[0], min(weight.shape[:2])
+    if stride > 1 and least >= WIDE_STEPS:
+        return StepDown(weight, bias, stride, int(layer.padding[0]))
+    if stride == 1 and weight.shape[2] == 1:
         return Pointwise(weight, bias)
-    wide = min(weight.shape[:2]) >= WIDE
-    return (WideConvolution if wide else NarrowConvolution)(weight, bias, layer.dilation[0])
+    if stride == 1 and least >= WIDE:
+        return WideConvolution(weight, bias, layer.dilation[0])
+    return LibraryConvolution(layer, weight, bias)
+
+
+class LibraryConvolution:
+    """A convolution or transposed one as the library computes it, channels last."""
+
+    def __init__(self, layer: Convolution, weight: Tensor, bias: Tensor):
+        self.weight = weight[:, :, None].clone(memory_format=torch.channels_last)
+        self.bias = bias.clone()
+        call = torch.conv2d if isinstance(layer, nn.Conv1d) else torch.conv_transpose2d
+        sizes = {name: (1, getattr(layer, name)[0]) for name in ("stride", "dilation")}
+        self.call = partial(call, padding=(0, layer.padding[0]), **sizes)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """float (B, T, C) to (B, T', C')."""
+        row = x.transpose(1, 2)[:, :, None]  # an image one pixel high
+        return self.call(row, self.weight, self.bias)[:, :, 0].transpose(1, 2)
 
 
 class Pointwise:
@@ -140,25 +190,6 @@ class Pointwise:
     def __call__(self, x: Tensor) -> Tensor:
         """float (B, T, C) to (B, T, C')."""
         return torch.addmm(self.bias, x.flatten(0, 1), self.weight).view(*x.shape[:2], -1)
-
-
-class StepUp:
-    """A transposed convolution of 2 * stride taps: one product, whose halves overlap."""
-
-    def __init__(self, weight: Tensor, bias: Tensor, stride: int, padding: int):
-        self.stride, self.padding = stride, padding
-        self.weight = weight.permute(0, 2, 1).reshape(weight.shape[0], -1)
-        self.bias = bias.clone()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """float (B, T, C) to (B, (T + 1) * stride - 2 * padding, C')."""
-        n_items, n_steps, _ = x.shape
-        parts = (x.reshape(-1, x.shape[2]) @ self.weight).view(n_items, n_steps, 2, -1)
-        made = self.bias.repeat(self.stride).expand(n_items, n_steps + 1, -1).contiguous()
-        made[:, :-1] += parts[:, :, 0]
-        made[:, 1:] += parts[:, :, 1]
-        made = made.view(n_items, -1, len(self.bias))
-        return made[:, self.padding : made.shape[1] - self.padding].contiguous()
 
 
 class StepDown:

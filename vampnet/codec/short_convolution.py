@@ -4,8 +4,8 @@ Sound lies channels-last, float (B, T, C). A tile of N steps gives N - K + 1 out
 convolution. A tile is taken to a form in which the convolution is one matrix product a point,
 and back; both ways are matrix products too. The forms: for 3 taps Toom and Cook's (values of the
 polynomials at 8 points), for more taps a short Fourier transform, each complex product made of
-three real ones (Karatsuba): 11 taps then cost 2.5 multiplications a channel pair, 3 taps 1.3.
-Layers to or from very few channels multiply a whole tile by a banded matrix.
+three real ones (Karatsuba): 11 taps then cost 2.1 multiplications a channel pair, 3 taps 1.3.
+With few channels nothing is gained.
 Source of the form "spread, multiply, gather": Winograd, Arithmetic Complexity of Computations.
 """
 
@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-WIDE = 16  # channels from which the transformed forms are the faster ones
-_TILE = {7: 20, 11: 24}  # taps: steps of a tile in the Fourier form
+WIDE = 64  # channels from which the transformed forms are faster than the plain convolution
+_TILE = {7: 26, 11: 32}  # taps: steps of a tile in the Fourier form
+_SHORT_TILE = {7: 20, 11: 24}  # with so many channels that the weights' memory counts
+_MANY = 512  # such channels
 _POINTS = (1.0, 0.0, -1.0, 0.5, -0.5, 2.0, -2.0)  # of Toom and Cook's form, beside infinity
-_BAND = 8  # outputs of a tile in the banded form
 
 
 @dataclass(frozen=True)
@@ -71,29 +72,12 @@ def toom_cook(taps: int) -> Bilinear:
     return Bilinear(spread, values(taps), values(n_points - taps + 1).t())
 
 
-def form_for(taps: int) -> Bilinear:
+def form_for(taps: int, channels: int) -> Bilinear:
     """The form that was measured to be fast for so many taps."""
     if taps == 3:
         return toom_cook(taps)
-    return fourier(_TILE.get(taps, 2 * taps + taps % 2 * 2), taps)
-
-
-def _tiles(x: Tensor, taps: int, outputs: int, dilation: int, order: str) -> Tensor:
-    """Overlapping tiles of x (B, T, C), filled up with zeros for an output of T steps.
-
-    order "tile": contiguous (B, D, tiles, N, C); order "step": contiguous (N, B, D, tiles, C),
-    D = dilation: each of its phases is a convolution by itself.
-    """
-    n_items, n_steps, width = x.shape
-    tile, reach = outputs + taps - 1, (taps - 1) * dilation // 2
-    n_tiles = math.ceil(n_steps / (dilation * outputs))
-    total = dilation * (n_tiles * outputs + taps - 1)
-    x = pad(x, (0, 0, reach, total - n_steps - reach))
-    step = dilation * width
-    sizes = (n_items, dilation, n_tiles, tile, width)
-    strides = (total * width, width, outputs * step, step, 1)
-    view = x.as_strided(sizes, strides)
-    return (view.permute(3, 0, 1, 2, 4) if order == "step" else view).contiguous()
+    tile = (_SHORT_TILE if channels >= _MANY else _TILE).get(taps)
+    return fourier(tile or 2 * (taps + taps % 2), taps)
 
 
 class WideConvolution:
@@ -101,45 +85,39 @@ class WideConvolution:
 
     def __init__(self, weight: Tensor, bias: Tensor, dilation: int):
         self.taps, self.dilation = weight.shape[2], dilation
-        form = form_for(self.taps)
+        form = form_for(self.taps, max(weight.shape[:2]))
         self.spread = form.spread.to(weight).contiguous()
         self.gather = form.gather.to(weight).contiguous()
-        weigh = form.weigh.to(weight)
-        flat = weight.permute(2, 1, 0).reshape(self.taps, -1)
-        self.weight = (weigh @ flat).view(len(weigh), weight.shape[1], weight.shape[0])
-        self.bias = bias * (weight.new_ones(()) / self.gather[0, 0])
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """float (B, T, C) to (B, T, C')."""
-        n_items, n_steps, width = x.shape
-        outputs = len(self.gather)
-        tiles = _tiles(x, self.taps, outputs, self.dilation, "step")
-        n_tiles, tile = tiles.shape[3], tiles.shape[0]
-        spectra = (self.spread @ tiles.view(tile, -1)).view(len(self.spread), -1, width)
-        products = torch.bmm(spectra, self.weight)
-        products[0] += self.bias
-        found = self.gather @ products.flatten(1)
-        found = found.view(outputs, n_items, self.dilation, n_tiles, -1)
-        return found.permute(1, 3, 0, 2, 4).reshape(n_items, -1, found.shape[-1])[:, :n_steps]
-
-
-class NarrowConvolution:
-    """The banded form. weight: float (C', C, K), K odd; bias: float (C',)."""
-
-    def __init__(self, weight: Tensor, bias: Tensor, dilation: int):
-        width_out, width, self.taps = weight.shape
-        self.dilation = dilation
-        band = weight.new_zeros(_BAND + self.taps - 1, width, _BAND, width_out)
-        for output in range(_BAND):
-            band[output : output + self.taps, :, output] = weight.permute(2, 1, 0)
-        self.band = band.view(-1, _BAND * width_out)
-        self.bias = bias.repeat(_BAND)
+        points = torch.einsum("mk,oik->moi", form.weigh.to(weight), weight)
+        self.weight = points.transpose(1, 2).contiguous()
+        self.bias = bias / self.gather[0, 0]
 
     def __call__(self, x: Tensor) -> Tensor:
         """float (B, T, C) to (B, T, C')."""
         n_items, n_steps, _ = x.shape
-        tiles = _tiles(x, self.taps, _BAND, self.dilation, "tile")
-        n_tiles = tiles.shape[2]
-        found = torch.addmm(self.bias, tiles.view(-1, len(self.band)), self.band)
-        found = found.view(n_items, self.dilation, n_tiles, _BAND, -1)
-        return found.permute(0, 2, 3, 1, 4).reshape(n_items, -1, found.shape[-1])[:, :n_steps]
+        spectra, n_tiles = self._spread(x)
+        products = torch.bmm(spectra.transpose(0, 1), self.weight)
+        products[0] += self.bias
+        gather = self.gather.expand(len(spectra), -1, -1)
+        found = torch.bmm(gather, products.transpose(0, 1))
+        found = found.view(n_items, self.dilation, n_tiles * len(self.gather), -1)
+        return found.transpose(1, 2).flatten(1, 2)[:, :n_steps]
+
+    def _spread(self, x: Tensor) -> tuple[Tensor, int]:
+        """The tiles' values at the points, float (B * D * tiles, M, C), and the tiles of a phase.
+
+        A convolution of dilation D is D by themselves, one a phase: steps d, d + D, d + 2 D, ...
+        """
+        n_items, n_steps, width = x.shape
+        (n_points, tile), outputs = self.spread.shape, len(self.gather)
+        reach, step = (self.taps - 1) * self.dilation // 2, self.dilation * width
+        n_tiles = math.ceil(n_steps / (self.dilation * outputs))
+        total = self.dilation * (n_tiles * outputs + self.taps - 1)
+        x = pad(x, (0, 0, reach, total - n_steps - reach))
+        made = x.new_empty(n_items, self.dilation, n_tiles, n_points, width)
+        spread = self.spread.expand(n_tiles, -1, -1)
+        for item, phases in zip(x, made, strict=True):
+            for phase, target in enumerate(phases):
+                tiles = (n_tiles, tile, width), (outputs * step, step, 1)
+                torch.bmm(spread, item[phase:].as_strided(*tiles), out=target)
+        return made.flatten(0, 2), n_tiles
