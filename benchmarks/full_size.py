@@ -3,17 +3,22 @@
     PYTHONPATH=. python benchmarks/full_size.py [--runs 5] [--steps 2] [--seconds 10]
 
 Whole requests (mono, file to file) run in turn on the reference path, the fast path in float32 and
-in int8; each stage's median is compared. The coarse stage is a sum of passes of equal work, so
-``--steps`` of them are run and the stage counts as 24; fewer holes stay open in the later ones,
-which only the fast path gains from, so its ratios are rather told too small. The fine stage runs
-its 2 passes. About 6 minutes on 2 cores; 9 GB of memory.
+in int8; each stage's median is compared. Each path is a process of its own, as its users run it:
+what one does to the heap is no other's, the fast ones keep freed memory as the commands do, the
+reference is plain Python (``--kept``: keeps it, too). The coarse stage is a sum of passes of equal
+work, so ``--steps`` of them are run and the stage counts as 24; fewer holes stay open in the later
+ones, which only the fast path gains from, so its ratios are rather told too small. The fine stage
+runs its 2 passes. About 6 minutes on 2 cores; 9 GB of memory.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import multiprocessing
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from typing import Any, cast
 
 import torch
@@ -21,6 +26,7 @@ from reference import Reference, reference_logits
 from torch import Tensor, nn
 
 from vampnet import bench
+from vampnet.memory import keep_freed_memory
 from vampnet.model import VampNet
 from vampnet.pipeline import Pipeline
 from vampnet.precision import prepare
@@ -31,6 +37,7 @@ from vampnet.sampling import Sampling
 STEPS = 24  # of the coarse stage that is told
 PERIOD = 7  # every 7th frame is kept
 FRAMES = 574  # of the comparison of logits
+PATHS = ("reference", "float32", "int8")
 BARS = (  # what, stage, path, at least so many times as fast as the reference
     ("coarse stage", "coarse", "float32", 1.6),
     ("coarse stage", "coarse", "int8", None),
@@ -47,50 +54,80 @@ def plain_network(network: nn.Module, x: Tensor) -> Tensor:
     return network(x)
 
 
-def paths() -> dict[str, Pipeline]:
-    """The same weights behind the reference path and the two fast ones."""
+def pipeline(path: str) -> Pipeline:
+    """The same weights behind the reference path or one of the fast ones."""
     codec, *models = bench.full_size_parts()
+    rng = torch.Generator().manual_seed(1)
     for name, parameter in codec.named_parameters():
         if name.endswith("alpha"):  # ones are no one's weights
-            parameter.data.uniform_(0.3, 3.0)
-    plain = copy.deepcopy(codec)
-    cast(Any, plain).fast_network = plain_network
-    coarse, fine = (cast(VampNet, Reference(model)) for model in models)
-    made = {"reference": Pipeline(plain, coarse, fine)}
-    for precision in ("float32", "int8"):
-        coarse, fine = copy.deepcopy(models)
-        for model in (coarse, fine):
-            prepare(model, precision)
-        made[precision] = Pipeline(codec, coarse, fine)
-    return made
+            parameter.data.uniform_(0.3, 3.0, generator=rng)
+    if path == "reference":
+        cast(Any, codec).fast_network = plain_network
+        models = [cast(VampNet, Reference(model)) for model in models]
+    else:
+        for model in models:
+            prepare(model, path)
+    return Pipeline(codec, models[0], models[1])
+
+
+def serve(path: str, keep: bool, asked: Connection) -> None:
+    """Answer what :func:`ask` asks, in a process of the path's own, until it asks nothing."""
+    if keep:
+        keep_freed_memory()
+    made = pipeline(path)
+    while request := asked.recv():
+        if isinstance(request, bench.Request):
+            asked.send(bench.measure(made, request).seconds)
+        else:
+            asked.send(answers(made))
 
 
 @torch.inference_mode()
-def differences(made: dict[str, Pipeline]) -> str:
-    """How far logits and audio of the float32 path lie from the reference's."""
-    plain, quick = made["reference"], made["float32"]
+def answers(made: Pipeline) -> list[Any]:
+    """Logits of the coarse model and audio of the codec, for codes that are always the same."""
     rng = torch.Generator().manual_seed(2)
-    codes = torch.randint(1025, (1, 4, FRAMES), generator=rng)
-    logits = quick.coarse(codes) - reference_logits(cast(Any, plain.coarse).model, codes)
-    codes = torch.randint(1024, (1, 14, FRAMES), generator=rng)
-    n_samples = FRAMES * plain.codec.hop_length
-    audio = quick.codec.decode(codes, n_samples) - plain.codec.decode(codes, n_samples)
-    return (
-        f"Largest difference, float32 against reference: logits {float(logits.abs().max()):.1e}, "
-        f"audio {float(audio.abs().max()):.1e} (both: at most 1e-4 is the bar)."
-    )
+    codec, coarse = made.codec, cast(Any, made.coarse)
+    shape = (1, coarse.config.n_codebooks, FRAMES)
+    codes = torch.randint(coarse.mask_token + 1, shape, generator=rng)
+    plain = isinstance(coarse, Reference)
+    logits = reference_logits(coarse.model, codes) if plain else coarse(codes)
+    codes = torch.randint(codec.vocab_size, (1, codec.n_codebooks, FRAMES), generator=rng)
+    audio = codec.decode(codes, FRAMES * codec.hop_length)
+    return [logits.numpy(), audio.numpy()]
+
+
+@contextmanager
+def workers(kept: bool) -> Iterator[dict[str, Connection]]:
+    """A process a path, each with its end of a pipe."""
+    context = multiprocessing.get_context("spawn")
+    found: dict[str, Connection] = {}
+    for path in PATHS:
+        found[path], theirs = context.Pipe()
+        keep = kept or path != "reference"
+        context.Process(target=serve, args=(path, keep, theirs), daemon=True).start()
+    try:
+        yield found
+    finally:
+        for asked in found.values():
+            asked.send(None)
+
+
+def ask(worker: Connection, request: object) -> Any:
+    """Send and wait: one process computes at a time."""
+    worker.send(request)
+    return worker.recv()
 
 
 def measured(
-    made: dict[str, Pipeline], steps: int, seconds: float, runs: int
+    made: dict[str, Connection], steps: int, seconds: float, runs: int
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds of every stage by path, the coarse stage and the whole brought to 24 steps."""
     preset = Preset("period", "", Prompt(period=PERIOD), Sampling(steps=steps))
     times = {path: {stage: [] for stage in bench.STAGES} for path in made}
+    request = bench.Request(seconds, preset=preset, repeats=1, first=0)
     for run in range(runs + 1):
-        request = bench.Request(seconds, preset=preset, repeats=1, first=0)
-        for path, pipeline in made.items():
-            found = {name: t[0] for name, t in bench.measure(pipeline, request).seconds.items()}
+        for path, worker in made.items():
+            found = {name: t[0] for name, t in ask(worker, request).items()}
             more_s = found["coarse"] * (STEPS / steps - 1)
             found["coarse"] += more_s
             found["whole"] += more_s
@@ -105,9 +142,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="coarse passes that are run")
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--kept", action="store_true", help="the reference keeps memory, too")
     options = parser.parse_args()
-    made = paths()
-    times = measured(made, options.steps, options.seconds, options.runs)
+    with workers(options.kept) as made:
+        times = measured(made, options.steps, options.seconds, options.runs)
+        pairs = zip(*(ask(made[path], "answers") for path in PATHS[:2]), strict=True)
+        logits, audio = (abs(plain - quick).max() for plain, quick in pairs)
     print(
         f"{bench.machine()}; torch {torch.__version__}. Full size, {options.seconds:g} s mono, "
         f"{STEPS} + 2 steps; {options.steps} coarse passes run, counted as {STEPS}; medians of "
@@ -120,7 +160,10 @@ def main() -> None:
         wanted = f"{bar:g} x" if bar else ""
         row = f"{plain_s:.2f} | {found_s:.2f} | {plain_s / found_s:.2f} x | {wanted}"
         print(f"| {name} | {path} | {row} |")
-    print("\n" + differences(made))
+    print(
+        f"\nLargest difference, float32 against reference: logits {logits:.1e}, audio "
+        f"{audio:.1e} (both: at most 1e-4 is the bar)."
+    )
 
 
 if __name__ == "__main__":

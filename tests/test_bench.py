@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import re
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -70,15 +75,26 @@ def test_the_command_prints_and_writes_its_figures(tmp_path, monkeypatch, capsys
 
 
 def test_the_full_size_comparison_tells_every_bar(monkeypatch, capsys) -> None:
-    def parts():
-        pipeline = tiny()
-        return pipeline.codec, pipeline.coarse, pipeline.c2f
+    pipeline = tiny()
 
+    def parts():
+        return copy.deepcopy((pipeline.codec, pipeline.coarse, pipeline.c2f))
+
+    class InThread(threading.Thread):
+        """In place of a process, which would have its own, full-size parts."""
+
+        def __init__(self, target, args, daemon):
+            path, _, asked = args
+            super().__init__(target=target, args=(path, False, asked), daemon=daemon)
+
+    threads = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=InThread)
     monkeypatch.setattr(bench, "full_size_parts", parts)
-    monkeypatch.setattr(full_size, "differences", lambda made: "differences")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: threads)
     line = ["full_size.py", "--runs", "1", "--steps", "1", "--seconds", "0.3"]
     monkeypatch.setattr(sys, "argv", line)
     full_size.main()
     said = capsys.readouterr().out
     for _, _, path, bar in full_size.BARS:
         assert path in said and (bar is None or f"{bar:g} x" in said)
+    found = re.findall(r"(?:logits|audio) ([\d.]+e[+-]\d+)", said)
+    assert len(found) == 2 and all(float(difference) < 1e-4 for difference in found)
