@@ -10,7 +10,7 @@ import torch
 from conftest import chord
 
 from vampnet.codec.spectral import SpectralCodec
-from vampnet.codec.synthesis import Band, magnitudes, sound, three_bands
+from vampnet.codec.synthesis import Band, magnitudes, peak_of, sound, three_bands
 from vampnet.training.quantizer import k_means, principal_axes
 
 HOP = 768
@@ -77,6 +77,21 @@ def test_a_band_gives_back_a_steady_sine(band: Band) -> None:
     assert float(inner.square().mean().sqrt()) == pytest.approx(0.5 / 2**0.5, rel=0.1)
     spectrum = torch.fft.rfft(inner).abs()
     assert int(spectrum.argmax()) * 44100 / len(inner) == pytest.approx(hz, abs=2.0)
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+def test_every_bin_leads_uphill_and_peaks_to_themselves(levels: int) -> None:
+    rng = torch.Generator().manual_seed(levels)
+    magnitude = torch.randint(levels, (2, 30, 65), generator=rng).float()
+    bins = torch.arange(65)
+    once, far = peak_of(magnitude, rounds=0), peak_of(magnitude)
+    assert int((once - bins).abs().max()) == 1
+    assert int((far - bins).abs().max()) <= 4
+    around = torch.nn.functional.pad(magnitude, (1, 1), value=-1.0).unfold(-1, 3, 1)
+    assert torch.equal(magnitude.gather(-1, once), around.amax(-1))
+    assert bool((magnitude.gather(-1, far) >= magnitude).all())
+    peak = (around[..., 1] > around[..., 0]) & (around[..., 1] >= around[..., 2])
+    assert torch.equal(far[peak], bins.expand_as(far)[peak])
 
 
 def test_bands_meet_without_a_gap() -> None:

@@ -73,9 +73,12 @@ def magnitudes(audio: Tensor, band: Band, hop: int) -> Tensor:
 
 def peak_of(magnitude: Tensor, rounds: int = 2) -> Tensor:
     """The spectral peak each bin belongs to: uphill from it. float (..., bins) to int64, same."""
-    around = F.pad(magnitude, (1, 1), value=-1.0).unfold(-1, 3, 1)
-    n_bins = magnitude.shape[-1]
-    uphill = around.argmax(-1) - 1 + torch.arange(n_bins, device=magnitude.device)
+    around = F.pad(magnitude, (1, 1), value=-1.0)
+    before, after = around[..., :-2], around[..., 2:]
+    left = (before >= magnitude) & (before >= after)
+    right = (after > magnitude) & ~left
+    bins = torch.arange(magnitude.shape[-1], device=magnitude.device)
+    uphill = bins + right.long() - left.long()
     for _ in range(rounds):  # each doubles the reach: 2 ** rounds bins in all, a window's lobe
         uphill = uphill.gather(-1, uphill)
     return uphill
@@ -141,8 +144,9 @@ def griffin_lim(
         rebuilt = torch.view_as_real(torch.fft.rfft(columns * window))
         pushed = rebuilt if previous is None else torch.lerp(previous, rebuilt, 1 + momentum)
         previous = rebuilt
-        scale = magnitude * (pushed.square().sum(-1) + 1e-20).rsqrt()
-        spectrum = torch.view_as_complex(pushed * scale[..., None])
+        real, imaginary = pushed.unbind(-1)
+        scale = torch.addcmul(real.square(), imaginary, imaginary).add_(1e-20).rsqrt_()
+        spectrum = torch.view_as_complex(pushed) * scale.mul_(magnitude)
     return spectrum
 
 
