@@ -189,6 +189,12 @@ def _scores(layer: nn.Module, x: Tensor, codebook: int | None, size: int) -> Ten
     return F.linear(x, layer.get_parameter("weight")[rows], bias).unsqueeze(-2)
 
 
+def _normal(*shape: int) -> Tensor:
+    """Standard normal weights; none on "meta", where torch would load its compiler for them."""
+    made = torch.empty(shape)
+    return made if made.is_meta else made.normal_()
+
+
 class VampNet(nn.Module):
     """Masked acoustic token model (paper, section 3.2).
 
@@ -205,11 +211,11 @@ class VampNet(nn.Module):
         width = c.n_codebooks * c.latent_dim
         rows = c.n_predicted_codebooks * c.vocab_size
         self.register_buffer("codebooks", torch.zeros(c.n_codebooks, c.vocab_size, c.latent_dim))
-        self.mask_rows = nn.Parameter(torch.randn(c.n_codebooks, c.latent_dim))
+        self.mask_rows = nn.Parameter(_normal(c.n_codebooks, c.latent_dim))
         self.embedding = nn.Conv1d(
             width, c.embedding_dim, c.embedding_kernel, padding=c.embedding_kernel // 2
         )
-        bias = torch.randn(N_BUCKETS, c.n_heads)  # made so, no weight costs time on "meta"
+        bias = _normal(N_BUCKETS, c.n_heads)
         self.relative_bias = nn.Embedding.from_pretrained(bias, freeze=False)
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.n_layers))
         self.norm = RMSNorm(c.embedding_dim)

@@ -14,10 +14,10 @@ class VectorQuantizer(nn.Module):
         super().__init__()
         self.in_proj = nn.Conv1d(width, latent_dim, 1)
         self.out_proj = nn.Conv1d(latent_dim, width, 1)
-        # made so, no weight costs time on "meta": the layer's own start imports torch's compiler
-        self.codebook = nn.Embedding.from_pretrained(
-            torch.randn(vocab_size, latent_dim), freeze=False
-        )
+        rows = torch.empty(vocab_size, latent_dim)
+        if not rows.is_meta:  # on "meta" torch would load its compiler for the random values
+            rows.normal_()
+        self.codebook = nn.Embedding.from_pretrained(rows, freeze=False)
 
     def nearest(self, latents: Tensor) -> Tensor:
         """Projected values, float (B, latent_dim, T), to codes, int64 (B, T); ties: the lowest."""
