@@ -80,7 +80,8 @@ def test_a_snake_of_any_factor_is_the_plain_one(factor):
     torch.manual_seed(3)
     unit = Residual(Snake(6), same_conv(6, 6, 3), Snake(6), same_conv(6, 6, 1))
     network = nn.Sequential(
-        same_conv(6, 6, 3), unit, Snake(6), up(6, 6, 2, 1), Snake(6), same_conv(6, 6, 7)
+        *(same_conv(6, 6, 3), unit, Snake(6), up(6, 6, 2, 1), Snake(6)),
+        *(same_conv(6, 6, 7), Snake(6), nn.Tanh()),
     )
     for layer in network.modules():
         if isinstance(layer, Snake):

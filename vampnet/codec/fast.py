@@ -77,6 +77,8 @@ class FastNetwork:
             if isinstance(layer, Snake):
                 is_scaled = isinstance(before, Convolution)
                 x = add_squared_sine_(x if is_scaled else x * alpha(layer))
+                if not isinstance(after, Convolution):
+                    x = x.div_(alpha(layer))
             elif isinstance(layer, Convolution):
                 x = self._convolution(layer, before, after)(x)
             else:
