@@ -21,7 +21,7 @@ def pages():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(3): pages()
 first = pages()
-for _ in range(10): last = pages()
+for _ in range(40): last = pages()
 print(last - first)
 """
 
@@ -38,9 +38,9 @@ def probe(**environment: str) -> list[str]:
 @pytest.mark.skipif(not memory._is_glibc(), reason="another C library")
 def test_tensors_made_again_take_the_pages_of_those_that_were_freed() -> None:
     kept, faults = probe()
-    assert kept == "True" and int(faults) < 500
+    assert kept == "True" and int(faults) < 40_000  # the system may take some pages back
     kept, faults = probe(MALLOC_TRIM_THRESHOLD_="1000000")  # the user's own tuning stays
-    assert kept == "False" and int(faults) > 10_000
+    assert kept == "False" and int(faults) > 100_000
 
 
 def test_another_c_library_is_left_alone(monkeypatch) -> None:
