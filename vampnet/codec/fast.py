@@ -65,12 +65,11 @@ class FastNetwork:
     def _sequence(self, layers: nn.Module, x: Tensor) -> Tensor:
         """Layer after layer; runs of residual layers in windows."""
         units: list[nn.Module] = []
-        before: nn.Module | None = None
-        following = [*list(layers.children())[1:], None]
-        for layer, after in zip(layers.children(), following, strict=True):
+        chain = list(layers.children())
+        neighbours = zip([None, *chain], chain, [*chain[1:], None], strict=False)
+        for before, layer, after in neighbours:
             if isinstance(layer, Residual | Mean):
                 units.append(layer)
-                before = layer
                 continue
             if units:
                 x, units = self._windows(units, x), []
@@ -83,7 +82,6 @@ class FastNetwork:
                 x = self._convolution(layer, before, after)(x)
             else:
                 x = self._run(layer, x)
-            before = layer
         return self._windows(units, x) if units else x
 
     def _windows(self, units: list[nn.Module], x: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-WIDE = 64  # channels from which the transformed forms are faster than the plain convolution
 _TILE = {7: 26, 11: 32}  # taps: steps of a tile in the Fourier form
 _SHORT_TILE = {7: 20, 11: 24}  # with so many channels that the weights' memory counts
 _MANY = 512  # such channels
@@ -88,8 +87,8 @@ class WideConvolution:
         form = form_for(self.taps, max(weight.shape[:2]))
         self.spread = form.spread.to(weight).contiguous()
         self.gather = form.gather.to(weight).contiguous()
-        points = torch.einsum("mk,oik->moi", form.weigh.to(weight), weight)
-        self.weight = points.transpose(1, 2).contiguous()
+        points = torch.einsum("mk,oik->mio", form.weigh.to(weight), weight)
+        self.weight = points.contiguous()
         self.bias = bias / self.gather[0, 0]
 
     def __call__(self, x: Tensor) -> Tensor:
