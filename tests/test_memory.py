@@ -10,9 +10,10 @@ import pytest
 
 from vampnet import memory
 
-# page faults of making, again and again, what was freed before: two tensors of 12 MB
+# page faults of making, again and again, what was freed before, two tensors of 12 MB: the median
+# of a round, for now and then the system takes pages back
 PROBE = """
-import resource, torch
+import resource, statistics, torch
 from vampnet.memory import keep_freed_memory
 torch.set_num_threads(1)
 print(keep_freed_memory())
@@ -20,9 +21,8 @@ def pages():
     x = torch.zeros(3_000_000); y = x + 1; del x, y
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(3): pages()
-first = pages()
-for _ in range(40): last = pages()
-print(last - first)
+seen = [pages() for _ in range(11)]
+print(round(statistics.median(after - before for before, after in zip(seen, seen[1:]))))
 """
 
 
@@ -38,9 +38,9 @@ def probe(**environment: str) -> list[str]:
 @pytest.mark.skipif(not memory._is_glibc(), reason="another C library")
 def test_tensors_made_again_take_the_pages_of_those_that_were_freed() -> None:
     kept, faults = probe()
-    assert kept == "True" and int(faults) < 40_000  # the system may take some pages back
+    assert kept == "True" and int(faults) < 50
     kept, faults = probe(MALLOC_TRIM_THRESHOLD_="1000000")  # the user's own tuning stays
-    assert kept == "False" and int(faults) > 100_000
+    assert kept == "False" and int(faults) > 1000
 
 
 def test_another_c_library_is_left_alone(monkeypatch) -> None:
