@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vampnet import bench, checkpoints, cli
 from vampnet.codec import DAC
+from vampnet.graphs import RecordedPass
 from vampnet.model import VampNet, VampNetConfig
 from vampnet.pipeline import Pipeline
 
@@ -56,6 +57,17 @@ def test_stages_fill_the_whole_and_the_pipeline_stays_as_it_was() -> None:
     assert timing.passes["coarse"] >= request.preset.sampling.steps
     assert all(value > 0 for value in timing.operations.values())
     assert "encode" not in vars(pipeline.codec) and "hidden" not in vars(pipeline.coarse)
+
+
+def test_recorded_passes_are_what_is_timed_and_stay() -> None:
+    pipeline = tiny()
+    recorded = RecordedPass(
+        pipeline.coarse.hidden, lambda run, codes, pool: SimpleNamespace(play=run)
+    )
+    pipeline.coarse.hidden = recorded
+    bench.measure(pipeline, bench.Request(seconds=0.5, repeats=2))
+    assert pipeline.coarse.hidden is recorded
+    assert any(recorded.recordings.values())
 
 
 def test_the_command_prints_and_writes_its_figures(tmp_path, monkeypatch, capsys) -> None:
