@@ -98,7 +98,9 @@ class Region:
         peaks <= 1. `mono`: one item, the mean of the channels.
         """
         heard = resample(self._heard(mono), self.sample_rate, rate_hz)
-        return normalize(heard, rate_hz)[0].unsqueeze(1)
+        same = rate_hz == self.sample_rate and not mono
+        known = self.loudness_lufs if same else None
+        return normalize(heard, rate_hz, loudness=known)[0].unsqueeze(1)
 
     def like(
         self,

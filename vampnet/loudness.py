@@ -94,13 +94,14 @@ def loudness_lufs(samples: Tensor, sample_rate: int) -> float:
 
 
 def normalize(
-    samples: Tensor, sample_rate: int, target: float = TARGET_LUFS
+    samples: Tensor, sample_rate: int, target: float = TARGET_LUFS, loudness: float | None = None
 ) -> tuple[Tensor, float]:
     """Bring (C, S) to a loudness of `target` LUFS with one gain for all channels, peaks kept <= 1.
 
-    Returns the new samples and the gain (a factor); silence comes back with gain 1.
+    loudness: what :func:`loudness_lufs` gives for the samples, where it is known. Returns the new
+    samples and the gain (a factor); silence comes back with gain 1.
     """
-    loudness = loudness_lufs(samples, sample_rate)
+    loudness = loudness_lufs(samples, sample_rate) if loudness is None else loudness
     if loudness == -math.inf:
         return samples, 1.0
     gain = 10 ** ((target - loudness) / 20)
