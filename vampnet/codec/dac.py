@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from math import ceil, prod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from vampnet.codec.codec import Codec
-from vampnet.codec.fast import FastNetwork, usable
+from vampnet.codec.fast import FastNetwork, in_half_precision, usable
 from vampnet.codec.layers import Snake, down, residual_unit, same_conv, up
 from vampnet.codec.quantizer import ResidualQuantizer
 
@@ -117,7 +118,11 @@ class DAC(Codec):
         return self._fast[network](x) if usable(x) else network(x)
 
     def _decode_window(self, codes: Tensor) -> Tensor:
-        audio = self.fast_network(self.decoder, self.quantizer.decode(codes))
+        latents = self.quantizer.decode(codes)
+        if latents.is_cuda and not torch.is_grad_enabled():
+            audio = in_half_precision(self.decoder, latents)
+        else:
+            audio = self.fast_network(self.decoder, latents)
         # An odd stride loses a sample at the end of its block; positions before it are unmoved.
         return pad(audio, (0, codes.shape[-1] * self.hop_length - audio.shape[-1]))
 

@@ -1,9 +1,12 @@
-"""The convolutional codecs' networks on a CPU: the same layers, faster.
+"""The convolutional codecs' networks: the same layers, faster.
 
-Layers run channels-last, float (B, T, C), wide ones as matrix products (:mod:`short_convolution`),
-block after block in windows that stay in the processor's cache. The factors of a Snake lie in the
-weights around it: alpha * snake(x) = u + sin(u)^2 with u = alpha * x. Results equal the plain
-layers' up to rounding; those stay what trains, what runs elsewhere and what defines the result.
+On a CPU they run channels-last, float (B, T, C), wide ones as matrix products
+(:mod:`short_convolution`), block after block in windows that stay in the processor's cache. The
+factors of a Snake lie in the weights around it: alpha * snake(x) = u + sin(u)^2 with u = alpha * x.
+Results equal the plain layers' up to rounding; those stay what trains, what runs elsewhere and what
+defines the result.
+
+A CUDA device decodes by the plain layers, their convolutions in float16.
 """
 
 from __future__ import annotations
@@ -30,6 +33,16 @@ Layer = Callable[[Tensor], Tensor]
 def usable(x: Tensor) -> bool:
     """Whether this path may stand for the plain layers: float32 inference on a CPU."""
     return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled()
+
+
+def in_half_precision(network: nn.Module, x: Tensor) -> Tensor:
+    """The plain layers with float16 convolutions, which sum in float32, channels last.
+
+    x: float32 (B, C, T). Returns float32 (B, C', T'), 54 to 59 dB above what float16 changes.
+    """
+    x = x.transpose(1, 2).contiguous().transpose(1, 2)
+    with torch.autocast(x.device.type, torch.float16):
+        return network(x).float()
 
 
 class FastNetwork:
