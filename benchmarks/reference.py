@@ -67,5 +67,5 @@ class Reference:
         return reference_logits(self.model, codes).transpose(1, 2)
 
     def classify(self, hidden: Tensor, codebook: int) -> Tensor:
-        """float (M, P, V) to (M, V)."""
-        return hidden[:, codebook]
+        """float (..., P, V) to (..., V)."""
+        return hidden[..., codebook, :]

@@ -84,6 +84,27 @@ def test_what_cannot_be_recorded_runs_as_before_after_one_warning() -> None:
         assert torch.equal(recorded(codes), double(codes))
 
 
+@torch.inference_mode()
+def test_the_host_is_one_pass_ahead_and_no_more() -> None:
+    passes = {"asked for": 0, "waited for": 0}
+
+    class Event:
+        def __init__(self, device: torch.device):
+            self.behind = passes["asked for"]
+
+        def synchronize(self) -> None:
+            passes["waited for"] = self.behind
+
+    def run(codes: Tensor) -> Tensor:
+        passes["asked for"] += 1
+        return codes.float()
+
+    recorded = RecordedPass(run, Tape, Event)
+    for number in range(5):
+        recorded(codes_of(4))
+        assert passes == {"asked for": number + 1, "waited for": max(0, number - 1)}
+
+
 def filled(model: VampNet, device: str) -> Tensor:
     codes = torch.zeros(2, 4, 40, dtype=torch.int64, device=device)
     rng = [torch.Generator().manual_seed(1)]

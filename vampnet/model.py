@@ -21,6 +21,7 @@ N_BUCKETS = 32  # relative positions share this many learned values a head
 EXACT_DISTANCE = 8  # frames up to which each distance has a bucket of its own
 GELU_SLOPE, GELU_CUBE = math.sqrt(2 / math.pi), 0.044715  # of GELU by tanh (arXiv 1606.08415)
 MAX_DISTANCE = 128  # frames beyond which all distances share the last bucket
+BIAS_ALIGNMENT = 16  # values; rows that begin elsewhere are copied at every call on CUDA
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,10 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.rms_norm(x.float(), self.weight.shape, eps=self.eps)
-        return self.weight * y.to(x.dtype)
+        shape = self.weight.shape
+        if x.dtype != torch.float32:
+            return F.rms_norm(x, shape, self.weight, self.eps)  # in one kernel, sums in float32
+        return self.weight * F.rms_norm(x, shape, eps=self.eps)
 
 
 class Attention(nn.Module):
@@ -279,8 +282,14 @@ class VampNet(nn.Module):
     def _bias(self, n_frames: int, dtype: torch.dtype) -> Tensor:
         """The position bias; that of the last length is at hand."""
         weight = self.relative_bias.weight
-        made = (n_frames, dtype)
-        return self._kept("bias", weight, made, lambda: self.position_bias(n_frames).to(dtype))
+
+        def make() -> Tensor:
+            bias = self.position_bias(n_frames).to(dtype)
+            if weight.device.type == "cpu":
+                return bias
+            return F.pad(bias, (0, -n_frames % BIAS_ALIGNMENT))[..., :n_frames]
+
+        return self._kept("bias", weight, (n_frames, dtype), make)
 
     def _directions(self) -> Tensor:
         """Vectors of the predicted codebooks at length 1, float (P, V, latent_dim)."""
@@ -309,7 +318,8 @@ class VampNet(nn.Module):
         c = self.config
         logits = _scores(self.classifier, hidden, codebook, c.vocab_size)
         if self.tied is not None:
-            books = self._directions()[slice(None) if codebook is None else [codebook]]
+            books = self._directions()
+            books = books if codebook is None else books[codebook : codebook + 1]
             latent = _scores(self.tied, hidden, codebook, c.latent_dim)
             direction = F.normalize(latent, dim=-1)
             cosine = torch.einsum("...pl,pvl->...pv", direction, books.to(direction.dtype))

@@ -223,11 +223,11 @@ class Pipeline:
             downbeats_s=beats.downbeats_s if beats else None,
             onsets_s=onset_times_s,
             rng=mask_draws(seed),
-        )[0].to(device)
+        )[0]
         codes = self._fill(codes, mask, prompt.loop, sampling, seed, takes, on_step)
         made = self._decode(codes, n_samples, prompt.loop)
         made = made.view(takes, -1, n_samples).expand(takes, n_channels, n_samples)
-        return Vamp(made.cpu(), codes.cpu(), mask.cpu(), beats, seed)
+        return Vamp(made.cpu(), codes.cpu(), mask, beats, seed)
 
     def _encode(self, audio: Tensor, loop: bool) -> Tensor:
         """Codes of float (C, 1, S); a loop is heard as it is played, end after start after end."""
@@ -275,7 +275,7 @@ class Pipeline:
         takes: int,
         on_step: Progress | None,
     ) -> Tensor:
-        """Both stages. codes: (C, N, T); mask: (N, T). Returns (takes * C, N', T)."""
+        """Both stages. codes: (C, N, T); mask: (N, T) on the CPU. Returns (takes * C, N', T)."""
         codes = codes.repeat(takes, 1, 1)
         passes = self._passes(codes, mask, loop, sampling)
         counter = _Counter(sum(p.steps * len(p.batches) for p in passes), on_step)
@@ -293,7 +293,7 @@ class Pipeline:
                     counter.of(p.steps),
                 )  # fmt: skip
                 for w in batch:
-                    kept = w.kept(codes.shape[-1]).to(mask.device)
+                    kept = w.kept(codes.shape[-1])
                     still[:n, kept] &= ~p.holes[:, kept]
         return codes if self.c2f is not None else codes[:, : self.coarse.config.n_codebooks]
 
@@ -316,7 +316,7 @@ class Pipeline:
 def _needed(windows: list[Stretch], hole: Tensor) -> list[Stretch]:
     """The windows that keep at least one masked frame."""
     n_frames = hole.shape[-1]
-    return [w for w in windows if bool(hole[:, w.kept(n_frames).to(hole.device)].any())]
+    return [w for w in windows if bool(hole[:, w.kept(n_frames)].any())]
 
 
 def _batches(windows: list[Stretch], n_items: int) -> list[list[Stretch]]:
@@ -337,16 +337,17 @@ def _fill_batch(
     streams: list[list[torch.Generator]],
     on_step: Progress,
 ) -> Tensor:
-    """Fill the kept part of each window. codes: (items, N, T); hole: (N, T). Returns new codes.
+    """Fill the kept part of each window. codes: (items, N, T); hole: (N, T) on the CPU. New codes.
 
     streams[take][window]; the batch runs take by take, window by window, channel by channel.
     """
     n_frames, takes = codes.shape[-1], len(streams)
-    index = torch.stack([w.frames(n_frames) for w in batch]).to(codes.device)
+    index = torch.stack([w.frames(n_frames) for w in batch])
+    holes = hole[:, index].transpose(0, 1).to(codes.device)  # (windows, N, length)
+    index = index.to(codes.device)
     n_codebooks, length = codes.shape[1], index.shape[1]
     seen = codes[:, :, index].unflatten(0, (takes, -1))  # (takes, C, N, windows, length)
     seen = seen.permute(0, 3, 1, 2, 4).reshape(-1, n_codebooks, length)
-    holes = hole[:, index].transpose(0, 1)  # (windows, N, length)
     n_channels = codes.shape[0] // takes
     holes = holes[None, :, None].expand(takes, -1, n_channels, -1, -1)
     holes = holes.reshape(-1, n_codebooks, length)

@@ -16,6 +16,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vampnet.logit_filters import pull_to_mean, top_p_filter, typical_filter
+
 MAX_STEPS = 1000
 NOT_FINITE = (
     "the model gave values that are not finite numbers; its weights are damaged or its "
@@ -110,48 +112,6 @@ def n_open_after(step: int, steps: int, n_start: Tensor, n_now: Tensor) -> Tenso
     return torch.minimum(wanted, n_now - 1).clamp(min=1).minimum(n_now)
 
 
-def top_p_filter(logits: Tensor, top_p: float) -> Tensor:
-    """-inf outside the smallest set of tokens whose probability exceeds ``top_p`` (1904.09751).
-
-    logits: float (..., V). The first token over the threshold stays, so one always does.
-    """
-    ordered, order = logits.softmax(-1).sort(dim=-1, descending=True)
-    before = ordered.cumsum(-1) - ordered
-    drop = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before > top_p)
-    return logits.masked_fill(drop, -math.inf)
-
-
-def typical_filter(logits: Tensor, mass: float, min_tokens: int) -> Tensor:
-    """-inf outside the locally typical set (Meister et al., arXiv 2202.00666).
-
-    Tokens are taken in the order of |surprise - entropy| until ``mass`` is reached, at least
-    ``min_tokens`` of them. logits: float (..., V).
-    """
-    log_p = logits.log_softmax(-1)
-    p = log_p.exp()
-    entropy = -(p * log_p).nansum(-1, keepdim=True)
-    order = (-log_p - entropy).abs().argsort(dim=-1, stable=True)
-    total = p.gather(-1, order).cumsum(-1)
-    kept = (total < mass).sum(-1, keepdim=True) + 1
-    rank = torch.arange(logits.shape[-1], device=logits.device)
-    drop_ordered = (rank >= kept.clamp(min=min_tokens)).expand_as(order)
-    drop = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, drop_ordered)
-    return logits.masked_fill(drop, -math.inf)
-
-
-def pull_to_mean(token: Tensor, logits: Tensor, vectors: Tensor, pull: float) -> Tensor:
-    """The codes nearest to the tokens' vectors pulled by that share towards the expected vector.
-
-    token: int64 (M,); logits: float (M, V); vectors: float (V, latent_dim), the codebook's. Returns
-    int64 (M,): the tokens themselves with 0; with 1 the guess of least expected squared error among
-    the codes (minimum Bayes risk). Between near codes of nearly equal odds, draws and likeliest
-    tokens jump from frame to frame, which is heard as attacks that no one played; this does not.
-    """
-    mean = logits.softmax(-1) @ vectors
-    wanted = torch.lerp(vectors[token], mean, pull)
-    return (wanted @ vectors.T - vectors.square().sum(-1) / 2).argmax(-1)
-
-
 def choose(
     logits: Tensor,
     uniform: Tensor,
@@ -230,11 +190,11 @@ def codebooks_due(holes: Tensor, n_open: Tensor) -> int:
     return int((before < (count.sum(-1) - n_open)[:, None]).any(0).sum())
 
 
-def _noise(rng: Sequence[torch.Generator], shape: Sequence[int], device: torch.device) -> Tensor:
-    """Uniform noise (2, B, ...): one draw a generator, shared by the items of its group."""
-    draws = [torch.rand((2, *shape[1:]), generator=g, device=g.device) for g in rng]
+def _noise(rng: Sequence[torch.Generator], steps: int, shape: Sequence[int]) -> Tensor:
+    """Uniform noise (steps, 2, B, ...): a draw a generator and pass, shared by a group's items."""
     share = shape[0] // len(rng)
-    return torch.stack(draws, dim=1).to(device).repeat_interleave(share, dim=1)
+    draws = [torch.rand((steps, 2, *shape[1:]), generator=g, device=g.device) for g in rng]
+    return torch.stack(draws, dim=2).repeat_interleave(share, dim=2)
 
 
 @torch.inference_mode()
@@ -272,6 +232,8 @@ def generate(
     broken = torch.zeros((), dtype=torch.bool, device=codes.device)
     look = codes.device.type == "cpu"  # elsewhere to look at a value is to wait for the device
     draw = _draw if look else _draw_everywhere
+    # all of it at once, for to send something is to wait for the device, too
+    noises = _noise(rng, steps, hole[:, first:].shape).to(codes.device)
     for step in range(steps):
         if step and look and not hole.any():
             done(step + 1, steps)
@@ -279,7 +241,7 @@ def generate(
         # conditioning tokens that the caller leaves open are hidden in the first pass only
         seen = codes.masked_fill(mask if step == 0 else hole, model.mask_token)
         hidden = model.hidden(seen)
-        noise = _noise(rng, hole[:, first:].shape, codes.device)
+        noise = noises[step]
         greedy = step / steps >= sampling.sample_cutoff
         n_open = n_open_after(step, steps, start, hole.flatten(1).sum(-1))
         due = noise.shape[2]
@@ -290,7 +252,7 @@ def generate(
             model, hidden, hole[:, first : first + due], noise[0, :, :due], sampling, greedy
         )
         broken |= ~torch.isfinite(log_p).all()
-        if step == 0 and broken:
+        if look and step == 0 and broken:
             raise RuntimeError(NOT_FINITE)
         codes = codes.clone()
         codes[:, first:] = torch.where(hole[:, first:], token, codes[:, first:])

@@ -1,0 +1,138 @@
+"""Accelerators: nothing lies on another device, nothing in the sampling loop waits for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pretend_device import NAME, moved, pretend_device
+from torch import Tensor
+
+from vampnet import checkpoints
+from vampnet.codec import DAC, LAC, Codec
+from vampnet.codec.fast import in_half_precision
+from vampnet.model import VampNet, VampNetConfig
+from vampnet.pipeline import Pipeline, Vamp, make_ready
+from vampnet.prompts import Prompt
+from vampnet.sampling import Sampling, generate
+
+SIZES = {"n_layers": 2, "n_heads": 2, "embedding_dim": 32, "vocab_size": 48, "dropout": 0.0}
+RATES = {"encoder_rates": (2, 4), "decoder_rates": (4, 2), "encoder_dim": 8, "decoder_dim": 32}
+
+
+def model(conditioning: int = 0) -> VampNet:
+    torch.manual_seed(3)
+    made = VampNet(VampNetConfig(n_conditioning_codebooks=conditioning, **SIZES)).eval()
+    made.codebooks.normal_()
+    return made
+
+
+def filled(model: VampNet, device: str, sampling: Sampling) -> Tensor:
+    codes = torch.arange(2 * 4 * 40).view(2, 4, 40).remainder(48).to(device)
+    mask = torch.arange(40).remainder(5).bool().expand(2, 4, 40).to(device)
+    return generate(model, codes, mask, sampling, [torch.Generator().manual_seed(1)]).cpu()
+
+
+@pytest.mark.parametrize("conditioning", [0, 1])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"by_codebook": True, "mean_pull": 0.5},
+        {"top_p": 0.8, "temperature": 0.7},
+        {"typical_mass": 0.2, "typical_min_tokens": 4, "sample_cutoff": 0.5},
+    ],
+)
+def test_an_accelerator_gives_the_same_tokens_and_waits_no_longer_for_more_steps(
+    conditioning: int, options: dict
+) -> None:
+    waits = []
+    for steps in (2, 9):
+        sampling = Sampling(steps=steps, **options)
+        want = filled(model(conditioning), "cpu", sampling)
+        with pretend_device() as device:
+            got = filled(moved(model(conditioning)), NAME, sampling)
+        assert torch.equal(got, want)
+        waits.append(device.waits)
+    assert waits[0] == waits[1]
+    ours = [line for line in waits[0] if line.startswith("sampling.py")]
+    assert len(ours) == 2, ours  # the noise is sent, and the end is looked at
+
+
+def test_rows_of_the_position_bias_begin_where_the_kernels_want_them() -> None:
+    want = model().position_bias(37)
+    with pretend_device():
+        bias = moved(model())._bias(37, torch.float32)
+        assert all(step % 16 == 0 for step in bias.stride()[:-1]) and bias.stride(-1) == 1
+        assert torch.equal(bias.cpu(), want)
+
+
+def varied(on_device: bool, prompt: Prompt, n_steps: int) -> Vamp:
+    """Two takes of two channels through the embedded models."""
+    parts = checkpoints.load_folder(checkpoints.resolve("default"), "cpu")
+    assert parts.c2f is not None
+    models, device = (parts.coarse, parts.c2f), NAME if on_device else "cpu"
+    for module in (parts.codec, *models) if on_device else ():
+        moved(module)
+    for module in models:
+        make_ready(module, device, "float32")
+    audio = 0.1 * torch.randn(2, 1, 33_000, generator=torch.Generator().manual_seed(1))
+    sampling = Sampling(steps=n_steps, fine_steps=n_steps, by_codebook=True, mean_pull=0.5)
+    return Pipeline(parts.codec, *models).vamp(audio, prompt, sampling, 1, takes=2)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_whole_variation_on_an_accelerator_is_the_processors(loop: bool) -> None:
+    waits = []
+    for n_steps in (1, 3):
+        want = varied(False, Prompt(period=5, loop=loop), n_steps)
+        with pretend_device() as device:
+            got = varied(True, Prompt(period=5, loop=loop), n_steps)
+        assert torch.equal(got.mask, want.mask)
+        assert (got.codes == want.codes).float().mean() > 0.98  # products of other layouts round
+        waits.append(device.waits)
+    assert waits[0] == waits[1]
+
+
+@pytest.mark.parametrize("family", [DAC, LAC])
+@torch.no_grad()
+def test_convolutional_codecs_run_on_an_accelerator(family: type[Codec]) -> None:
+    torch.manual_seed(0)
+    codec = family(**RATES, n_codebooks=3, codebook_size=16, codebook_dim=4).eval()
+    audio = 0.2 * torch.randn(2, 1, 700)
+    codes = codec.encode(audio)
+    want = codec.decode(codes, 700)
+    with pretend_device():
+        moved(codec)
+        assert torch.equal(codec.encode(audio.to(NAME)).cpu(), codes)
+        torch.testing.assert_close(codec.decode(codes.to(NAME), 700).cpu(), want)
+
+
+@pytest.mark.parametrize("family", [DAC, LAC])
+@torch.no_grad()
+def test_float16_convolutions_change_the_sound_by_far_less_than_is_heard(
+    family: type[DAC],
+) -> None:
+    torch.manual_seed(0)
+    codec = family(**RATES, n_codebooks=3, codebook_size=16, codebook_dim=4).eval()
+    for name, parameter in codec.named_parameters():
+        if name.endswith("alpha"):
+            parameter.uniform_(0.3, 3.0)
+    codes = torch.randint(16, (2, 3, 60))
+    latents = codec.quantizer.decode(codes)
+    plain, half = codec.decoder(latents), in_half_precision(codec.decoder, latents)
+    assert half.dtype == torch.float32 and half.shape == plain.shape
+    change = (half - plain).square().mean() / plain.square().mean()
+    assert 0 < change < 1e-5  # 50 dB below
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_request_on_a_cuda_device_is_near_the_processors(tmp_path: Path) -> None:
+    audio = 0.1 * torch.randn(2, 1, 44_100, generator=torch.Generator().manual_seed(1))
+    sampling = Sampling(steps=4, temperature=0.0, mask_temperature=0.0)
+    got, want = (
+        Pipeline.load("default", device, "float32").vamp(audio, Prompt(period=3), sampling, 1)
+        for device in ("cuda", "cpu")
+    )
+    assert (got.codes == want.codes).float().mean() > 0.8
