@@ -108,8 +108,13 @@ def pretend_device() -> Iterator[Strict]:
     """The device exists here; the mode tells who waited for it."""
     if not hasattr(torch, NAME):
         _setup_privateuseone_for_python_backend(NAME)
-    with torch.inference_mode(), Strict() as mode:
-        yield mode
+    before = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # else `to` leaves There's be
+    try:
+        with torch.inference_mode(), Strict() as mode:
+            yield mode
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(before)
 
 
 def moved(module: nn.Module) -> nn.Module:

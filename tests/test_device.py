@@ -14,6 +14,7 @@ from vampnet.codec import DAC, LAC, Codec
 from vampnet.codec.fast import in_half_precision
 from vampnet.model import VampNet, VampNetConfig
 from vampnet.pipeline import Pipeline, Vamp, make_ready
+from vampnet.precision import prepare
 from vampnet.prompts import Prompt
 from vampnet.sampling import Sampling, generate
 
@@ -66,6 +67,19 @@ def test_rows_of_the_position_bias_begin_where_the_kernels_want_them() -> None:
         bias = moved(model())._bias(37, torch.float32)
         assert all(step % 16 == 0 for step in bias.stride()[:-1]) and bias.stride(-1) == 1
         assert torch.equal(bias.cpu(), want)
+
+
+def test_narrow_layers_and_classifier_of_an_accelerator_are_near_the_wide_ones() -> None:
+    codes = torch.randint(49, (2, 4, 40), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        want = model()(codes)
+    with pretend_device():
+        narrow = moved(model())
+        prepare(narrow, "bfloat16")
+        assert narrow.classifier.weight.dtype == torch.float16
+        found = narrow(codes.to(NAME)).cpu()
+    assert found.dtype == torch.float32
+    assert 0 < (found - want).square().mean().sqrt() < 0.05 * want.std()
 
 
 def varied(on_device: bool, prompt: Prompt, n_steps: int) -> Vamp:

@@ -316,7 +316,8 @@ class VampNet(nn.Module):
         predicted codebook ``codebook`` (0..P-1) alone.
         """
         c = self.config
-        logits = _scores(self.classifier, hidden, codebook, c.vocab_size)
+        read = hidden.to(self.classifier.weight.dtype)  # inference may narrow it
+        logits = _scores(self.classifier, read, codebook, c.vocab_size).to(hidden.dtype)
         if self.tied is not None:
             books = self._directions()
             books = books if codebook is None else books[codebook : codebook + 1]
