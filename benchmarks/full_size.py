@@ -1,14 +1,15 @@
 """A request at full size, random weights: the reference path against the fast one, in one run.
 
-    PYTHONPATH=. python benchmarks/full_size.py [--runs 5] [--steps 2] [--seconds 10]
+    PYTHONPATH=. python benchmarks/full_size.py [--runs 5] [--steps 2] [--device cuda]
 
 Whole requests (mono, file to file) run in turn on the reference path, the fast path in float32 and
-in int8; each stage's median is compared. Each path is a process of its own, as its users run it:
-what one does to the heap is no other's, the fast ones keep freed memory as the commands do, the
-reference is plain Python (``--kept``: keeps it, too). The coarse stage is a sum of passes of equal
-work, so ``--steps`` of them are run and the stage counts as 24; fewer holes stay open in the later
-ones, which only the fast path gains from, so its ratios are rather told too small. The fine stage
-runs its 2 passes. About 10 minutes on 2 cores; 9 GB of memory.
+in int8 (on a CUDA device: bfloat16); each stage's median is compared. Each path is a process of its
+own, as its users run it: what one does to the heap is no other's, the fast ones keep freed memory
+as the commands do, the reference is plain Python (``--kept``: keeps it, too). The coarse stage is a
+sum of passes of equal work, so ``--steps`` of them are run and the stage counts as 24; fewer holes
+stay open in the later ones, which only the fast path gains from, so its ratios are rather told too
+small. The fine stage runs its 2 passes. About 10 minutes on 2 cores; 9 GB of memory. A CUDA device
+runs all 24 passes.
 """
 
 from __future__ import annotations
@@ -25,11 +26,10 @@ import torch
 from reference import Reference, reference_logits
 from torch import Tensor, nn
 
-from vampnet import bench
+from vampnet import bench, machine
 from vampnet.memory import keep_freed_memory
 from vampnet.model import VampNet
-from vampnet.pipeline import Pipeline
-from vampnet.precision import prepare
+from vampnet.pipeline import Pipeline, make_ready
 from vampnet.presets import Preset
 from vampnet.prompts import Prompt
 from vampnet.sampling import Sampling
@@ -37,7 +37,7 @@ from vampnet.sampling import Sampling
 STEPS = 24  # of the coarse stage that is told
 PERIOD = 7  # every 7th frame is kept
 FRAMES = 574  # of the comparison of logits
-PATHS = ("reference", "float32", "int8")
+NARROW = {"cpu": "int8", "cuda": "bfloat16"}  # what "auto" takes at full size
 BARS = (  # what, stage, path, at least so many times as fast as the reference
     ("coarse stage", "coarse", "float32", 1.6),
     ("coarse stage", "coarse", "int8", None),
@@ -46,6 +46,9 @@ BARS = (  # what, stage, path, at least so many times as fast as the reference
     ("fine stage", "fine", "float32", None),
     ("whole request", "whole", "float32", None),
     ("whole request", "whole", "int8", 3.0),
+    ("coarse stage", "coarse", "bfloat16", None),
+    ("codec decode", "decode", "bfloat16", None),
+    ("whole request", "whole", "bfloat16", 5.0),
 )
 
 
@@ -54,27 +57,29 @@ def plain_network(network: nn.Module, x: Tensor) -> Tensor:
     return network(x)
 
 
-def pipeline(path: str) -> Pipeline:
+def pipeline(path: str, device: str) -> Pipeline:
     """The same weights behind the reference path or one of the fast ones."""
     codec, *models = bench.full_size_parts()
     rng = torch.Generator().manual_seed(1)
     for name, parameter in codec.named_parameters():
         if name.endswith("alpha"):  # ones are no one's weights
             parameter.data.uniform_(0.3, 3.0, generator=rng)
+    for part in (codec, *models):
+        part.to(device)
     if path == "reference":
-        cast(Any, codec).fast_network = plain_network
+        cast(Any, codec).fast_network = cast(Any, codec).decoding_network = plain_network
         models = [cast(VampNet, Reference(model)) for model in models]
     else:
         for model in models:
-            prepare(model, path)
+            make_ready(model, device, path)
     return Pipeline(codec, models[0], models[1])
 
 
-def serve(path: str, keep: bool, asked: Connection) -> None:
+def serve(path: str, device: str, keep: bool, asked: Connection) -> None:
     """Answer what :func:`ask` asks, in a process of the path's own, until it asks nothing."""
     if keep:
         keep_freed_memory()
-    made = pipeline(path)
+    made = pipeline(path, device)
     while request := asked.recv():
         if isinstance(request, bench.Request):
             asked.send(bench.measure(made, request).seconds)
@@ -87,24 +92,25 @@ def answers(made: Pipeline) -> list[Any]:
     """Logits of the coarse model and audio of the codec, for codes that are always the same."""
     rng = torch.Generator().manual_seed(2)
     codec, coarse = made.codec, cast(Any, made.coarse)
+    device = codec.codebooks.device
     shape = (1, coarse.config.n_codebooks, FRAMES)
-    codes = torch.randint(coarse.mask_token + 1, shape, generator=rng)
+    codes = torch.randint(coarse.mask_token + 1, shape, generator=rng).to(device)
     plain = isinstance(coarse, Reference)
     logits = reference_logits(coarse.model, codes) if plain else coarse(codes)
     codes = torch.randint(codec.vocab_size, (1, codec.n_codebooks, FRAMES), generator=rng)
-    audio = codec.decode(codes, FRAMES * codec.hop_length)
-    return [logits.numpy(), audio.numpy()]
+    audio = codec.decode(codes.to(device), FRAMES * codec.hop_length)
+    return [logits.cpu().numpy(), audio.cpu().numpy()]
 
 
 @contextmanager
-def workers(kept: bool) -> Iterator[dict[str, Connection]]:
+def workers(device: str, kept: bool) -> Iterator[dict[str, Connection]]:
     """A process a path, each with its end of a pipe."""
     context = multiprocessing.get_context("spawn")
     found: dict[str, Connection] = {}
-    for path in PATHS:
+    for path in ("reference", "float32", NARROW[torch.device(device).type]):
         found[path], theirs = context.Pipe()
         keep = kept or path != "reference"
-        context.Process(target=serve, args=(path, keep, theirs), daemon=True).start()
+        context.Process(target=serve, args=(path, device, keep, theirs), daemon=True).start()
     try:
         yield found
     finally:
@@ -140,29 +146,34 @@ def main() -> None:
     """Run the paths in turn and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=2, help="coarse passes that are run")
+    parser.add_argument("--steps", type=int, help="coarse passes that are run (2; CUDA: 24)")
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda (cpu)")
     parser.add_argument("--kept", action="store_true", help="the reference keeps memory, too")
     options = parser.parse_args()
-    with workers(options.kept) as made:
-        times = measured(made, options.steps, options.seconds, options.runs)
+    steps = options.steps or (2 if options.device == "cpu" else STEPS)
+    with workers(options.device, options.kept) as made:
+        times = measured(made, steps, options.seconds, options.runs)
         pairs = zip(*(ask(made[path], "answers") for path in ("reference", "float32")), strict=True)
         logits, audio = (abs(plain - quick).max() for plain, quick in pairs)
     print(
-        f"{bench.machine()}; torch {torch.__version__}. Full size, {options.seconds:g} s mono, "
-        f"{STEPS} + 2 steps; {options.steps} coarse passes run, counted as {STEPS}; medians of "
-        f"{options.runs} runs in turn.\n"
+        f"{machine.description(options.device)}; torch {torch.__version__}. Full size, "
+        f"{options.seconds:g} s mono, {STEPS} + 2 steps; {steps} coarse passes run, counted as "
+        f"{STEPS}; medians of {options.runs} runs in turn.\n"
     )
     print("| part | path | reference s | s | ratio | bar |\n| --- | --- | --- | --- | --- | --- |")
     for name, stage, path, bar in BARS:
+        if path not in times:
+            continue
         plain_s = statistics.median(times["reference"][stage])
         found_s = statistics.median(times[path][stage])
         wanted = f"{bar:g} x" if bar else ""
         row = f"{plain_s:.2f} | {found_s:.2f} | {plain_s / found_s:.2f} x | {wanted}"
         print(f"| {name} | {path} | {row} |")
+    bar = " (both: at most 1e-4 is the bar)" if options.device == "cpu" else ""
     print(
         f"\nLargest difference, float32 against reference: logits {logits:.1e}, audio "
-        f"{audio:.1e} (both: at most 1e-4 is the bar)."
+        f"{audio:.1e}{bar}."
     )
 
 

@@ -7,10 +7,7 @@ matrix products. Stands above the endpoint in the layers, because it times the e
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vampnet import machine
 from vampnet.audio import Audio, AudioFormat, write
 from vampnet.codec.lac import LAC
 from vampnet.model import VampNet, VampNetConfig
@@ -40,19 +38,6 @@ FINE = VampNetConfig(n_codebooks=14, n_conditioning_codebooks=4, n_layers=16)
 STAGES = ("read", "encode", "mask", "coarse", "fine", "decode", "write", "whole")
 RATE_HZ = 44_100  # of the region
 TONES_HZ = (110.0, 220.0, 330.5, 441.0)
-GEMM_SIZE = 2048  # rows and columns of the matrices that give the machine's rate
-COPY_BYTES = 2**28
-TRIES = 5  # of which the fastest counts as the machine's rate
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the machine reached: products by number format (operations a second), bytes a second."""
-
-    float32: float
-    bfloat16: float
-    int8: float
-    bandwidth: float
 
 
 @dataclass(frozen=True)
@@ -113,26 +98,6 @@ def operations(config: VampNetConfig, shape: tuple[int, int]) -> int:
     return items * frames * (config.n_layers * (linear + attention) + embedding)
 
 
-def machine_limits(device: str = "cpu") -> Limits:
-    """Measure the machine: the fastest of some products and copies."""
-    a = torch.randn(GEMM_SIZE, GEMM_SIZE, device=device)
-    narrow = a.bfloat16()
-    whole = torch.randint(-127, 127, (GEMM_SIZE, GEMM_SIZE), device=device).to(torch.int8)
-    work = 2 * GEMM_SIZE**3
-    source = torch.ones(COPY_BYTES // 4, device=device)
-    target = torch.empty_like(source)
-
-    def fastest(call: Callable[[], object]) -> float:
-        return min(_seconds(call, device) for _ in range(TRIES + 1))
-
-    return Limits(
-        work / fastest(lambda: a @ a),
-        work / fastest(lambda: narrow @ narrow),
-        work / fastest(lambda: torch._int_mm(whole, whole.t())),  # pyright: ignore
-        2 * COPY_BYTES / fastest(lambda: target.copy_(source)),
-    )
-
-
 def report(model: str, request: Request, device: str = "cpu", precision: str = "auto") -> str:
     """Markdown: the machine, what was timed, a table of the stages, the distance from the limit.
 
@@ -145,33 +110,21 @@ def report(model: str, request: Request, device: str = "cpu", precision: str = "
         pipeline = Pipeline.load(model, device, precision)
     load_s = time.perf_counter() - start
     timing = measure(pipeline, request)
-    peak = peak_bytes()  # before the machine's own measurement takes memory
+    peak = machine.peak_bytes()  # before the machine's own measurement takes memory
+    held = ""
+    if torch.device(device).type == "cuda":
+        most = torch.cuda.max_memory_allocated(device) / 2**20
+        held = f" On the device: at most {most:.0f} MiB."
     preset = request.preset
     head = [
-        f"{machine(device)}; {date.today().isoformat()}; torch {torch.__version__}.",
+        f"{machine.description(device)}; {date.today().isoformat()}; torch {torch.__version__}.",
         f"Model {pipeline.name} ({precision_of(pipeline.coarse)}), {request.seconds:g} s, "
         f"{request.channels} channels, {request.takes} takes, preset {preset.name}, "
         f"{preset.sampling.steps} + {preset.sampling.fine_steps} steps, "
         f"{request.repeats} requests after a first one.",
     ]
-    limit = distance(pipeline, timing, machine_limits(device))
-    return "\n\n".join([*head, table(timing, request.seconds, load_s, peak), limit])
-
-
-def machine(device: str = "cpu") -> str:
-    """The processor's name, its cores and threads; the accelerator's name where one is used."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        pass  # not Linux, or a processor without a name
-    found = f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    if torch.device(device).type == "cuda":
-        found += f", {torch.cuda.get_device_name(device)}"
-    return found
+    limit = distance(pipeline, timing, machine.limits(device))
+    return "\n\n".join([*head, table(timing, request.seconds, load_s, peak) + held, limit])
 
 
 def sound(seconds: float, channels: int) -> Audio:
@@ -259,7 +212,7 @@ def _watched(
     codec, device = pipeline.codec, pipeline.codec.codebooks.device
 
     def begin(stage: str) -> None:
-        _wait(device)
+        machine.wait(device)
         marks.append((stage, time.perf_counter()))
 
     def coded(call: Callable[..., Tensor], stage: str, after: str) -> Callable[..., Tensor]:
@@ -320,11 +273,11 @@ def table(timing: Timing, duration_s: float, load_s: float, peak: int) -> str:
     return "\n".join(lines)
 
 
-def distance(pipeline: Pipeline, timing: Timing, limits: Limits) -> str:
+def distance(pipeline: Pipeline, timing: Timing, limits: machine.Limits) -> str:
     """Lines that say how far each model's stage is from the machine's rate of products."""
     found = [
         f"Machine: {limits.float32 / 1e9:.0f} GFLOP/s float32, {limits.bfloat16 / 1e9:.0f} "
-        f"bfloat16 and {limits.int8 / 1e9:.0f} Gop/s int8 in matrix products of {GEMM_SIZE}, "
+        f"bfloat16 and {limits.int8 / 1e9:.0f} Gop/s int8 in matrix products of {limits.size}, "
         f"{limits.bandwidth / 1e9:.1f} GB/s copying.",
     ]
     for stage, model in (("coarse", pipeline.coarse), ("fine", pipeline.c2f)):
@@ -339,26 +292,3 @@ def distance(pipeline: Pipeline, timing: Timing, limits: Limits) -> str:
             f"{precision}; products alone need {least_s:.2f} s, {100 * share:.0f} % of the time."
         )
     return "\n\n".join(found)
-
-
-def peak_bytes() -> int:
-    """The most memory this process has held; 0 where the system does not tell (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _seconds(call: Callable[[], object], device: str) -> float:
-    _wait(device)
-    start = time.perf_counter()
-    call()
-    _wait(device)
-    return time.perf_counter() - start
-
-
-def _wait(device: str | torch.device) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)

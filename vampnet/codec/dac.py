@@ -117,12 +117,14 @@ class DAC(Codec):
         """The encoder or decoder, as fast as this device and dtype allow."""
         return self._fast[network](x) if usable(x) else network(x)
 
+    def decoding_network(self, network: nn.Module, x: Tensor) -> Tensor:
+        """The decoder likewise; what is only heard may be rounded on the way."""
+        if x.is_cuda and not torch.is_grad_enabled():
+            return in_half_precision(network, x)
+        return self.fast_network(network, x)
+
     def _decode_window(self, codes: Tensor) -> Tensor:
-        latents = self.quantizer.decode(codes)
-        if latents.is_cuda and not torch.is_grad_enabled():
-            audio = in_half_precision(self.decoder, latents)
-        else:
-            audio = self.fast_network(self.decoder, latents)
+        audio = self.decoding_network(self.decoder, self.quantizer.decode(codes))
         # An odd stride loses a sample at the end of its block; positions before it are unmoved.
         return pad(audio, (0, codes.shape[-1] * self.hop_length - audio.shape[-1]))
 
