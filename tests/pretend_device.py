@@ -26,6 +26,28 @@ PICKS = (OPS.index, OPS.index_put_)  # by a mask: so many as its values say
 VAMPNET = Path(__file__).resolve().parent.parent / "vampnet"
 
 
+class Absent:
+    """The device's module: there is none, for those who look for accelerators by themselves."""
+
+    def is_available(self) -> bool:
+        return False
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def device_count(self) -> int:
+        return 0
+
+    def current_device(self) -> int:
+        return 0
+
+    def manual_seed_all(self, seed: int) -> None:
+        pass
+
+    def _is_in_bad_fork(self) -> bool:
+        return False
+
+
 class There(Tensor):
     """A tensor on the pretended device; ``here`` holds its values."""
 
@@ -33,6 +55,7 @@ class There(Tensor):
 
     @staticmethod
     def __new__(cls, here: Tensor) -> There:
+        assert here.dtype not in (torch.float64, torch.complex128), "not every device has these"
         made = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
             cls,
             here.shape,
@@ -107,7 +130,7 @@ def _place(op: Any) -> str:
 def pretend_device() -> Iterator[Strict]:
     """The device exists here; the mode tells who waited for it."""
     if not hasattr(torch, NAME):
-        _setup_privateuseone_for_python_backend(NAME)
+        _setup_privateuseone_for_python_backend(NAME, Absent())
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # else `to` leaves There's be
     try:

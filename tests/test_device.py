@@ -12,11 +12,16 @@ from torch import Tensor
 from vampnet import checkpoints
 from vampnet.codec import DAC, LAC, Codec
 from vampnet.codec.fast import in_half_precision
+from vampnet.codec.spectral import SpectralCodec
 from vampnet.model import VampNet, VampNetConfig
 from vampnet.pipeline import Pipeline, Vamp, make_ready
 from vampnet.precision import prepare
 from vampnet.prompts import Prompt
 from vampnet.sampling import Sampling, generate
+from vampnet.training import decoder, masked
+from vampnet.training.decoder import DecoderTraining, train_decoder
+from vampnet.training.masked import MaskedTraining, train_masked
+from vampnet.training.tokens import Tokens
 
 SIZES = {"n_layers": 2, "n_heads": 2, "embedding_dim": 32, "vocab_size": 48, "dropout": 0.0}
 RATES = {"encoder_rates": (2, 4), "decoder_rates": (4, 2), "encoder_dim": 8, "decoder_dim": 32}
@@ -58,7 +63,7 @@ def test_an_accelerator_gives_the_same_tokens_and_waits_no_longer_for_more_steps
         waits.append(device.waits)
     assert waits[0] == waits[1]
     ours = [line for line in waits[0] if line.startswith("sampling.py")]
-    assert len(ours) == 2, ours  # the noise is sent, and the end is looked at
+    assert len(ours) == 4, ours  # holes counted, schedule and noise sent; a look at the end
 
 
 def test_rows_of_the_position_bias_begin_where_the_kernels_want_them() -> None:
@@ -139,6 +144,46 @@ def test_float16_convolutions_change_the_sound_by_far_less_than_is_heard(
     assert half.dtype == torch.float32 and half.shape == plain.shape
     change = (half - plain).square().mean() / plain.square().mean()
     assert 0 < change < 1e-5  # 50 dB below
+
+
+def test_losses_are_computed_where_the_models_lie(monkeypatch, tmp_path: Path) -> None:
+    """What training takes of a device but for the gradients, which the library makes."""
+    parts = checkpoints.load_folder(checkpoints.resolve("default"), "cpu")
+    codec, models = parts.codec, (parts.coarse, parts.c2f)
+    assert isinstance(codec, SpectralCodec)
+    tokens = Tokens(torch.arange(14 * 90).view(14, 90).remainder(97).short(), torch.tensor([0, 90]))
+    audio = 0.1 * torch.randn(2, 1, 40 * codec.hop_length)
+    losses: list[Tensor] = []
+
+    def first_loss(model, loss_of, plan, folder, figures=None, log=None) -> None:
+        rng = torch.Generator().manual_seed(0)
+        losses.append(loss_of(rng))
+        if figures:
+            assert figures()["heldout"]["0.5"]["loss"] > 0
+
+    def batch(n_items: int, n_frames: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        where = codec.codebooks.device
+        return audio.to(where), tokens.windows(n_items, n_frames, rng).to(where)
+
+    def step() -> None:
+        train_decoder(codec, batch, DecoderTraining(batch=2, frames=40), tmp_path)
+        for model in models:
+            assert model is not None
+            plan = MaskedTraining(batch=2, frames=40)
+            train_masked(model.eval(), tokens, tokens, plan, tmp_path)
+
+    for module in (masked, decoder):
+        monkeypatch.setattr(module, "run", first_loss)
+    with torch.inference_mode():
+        step()
+    with pretend_device():
+        for part in (codec, *models):
+            assert part is not None
+            moved(part)
+        step()
+        assert {loss.device.type for loss in losses[3:]} == {NAME}
+        there = [float(loss) for loss in losses[3:]]
+    assert there == pytest.approx([float(loss) for loss in losses[:3]], rel=1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

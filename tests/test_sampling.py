@@ -17,6 +17,7 @@ from vampnet.sampling import (
     choose,
     generate,
     n_open_after,
+    n_open_wanted,
     pull_to_mean,
     reopen,
     schedule,
@@ -97,8 +98,9 @@ def test_schedule_is_the_originals_for_one_item(golden) -> None:
             continue
         start, steps, batch = map(int, match.groups())
         now, counts = torch.tensor([start]), []
+        wanted = n_open_wanted(steps, now)
         for step in range(steps):
-            now = n_open_after(step, steps, torch.tensor([start]), now)
+            now = n_open_after(wanted[step], now, step + 1 == steps)
             counts.append(int(now))
         # the original sums over the batch, so with two items it lags behind: we count each alone
         assert (counts == data[name].tolist()) == (batch == 1)

@@ -99,16 +99,25 @@ def schedule(progress: float) -> float:
     return min(1.0, max(1e-10, math.cos(progress * math.pi / 2)))
 
 
-def n_open_after(step: int, steps: int, n_start: Tensor, n_now: Tensor) -> Tensor:
-    """Holes each item keeps open after pass ``step`` (0-based) of ``steps``.
+def n_open_wanted(steps: int, n_start: Tensor) -> Tensor:
+    """How many holes the schedule leaves open after each pass, int64 (steps, B).
 
-    n_start, n_now: int64 (B,), holes of the item at the start and before this pass. Every pass but
-    the last closes at least one hole and leaves at least one. Each item counts its own.
+    n_start: int64 (B,), holes of each item at the start.
     """
-    if step + 1 >= steps:
+    shares = [schedule((step + 1) / steps) for step in range(steps - 1)] + [0.0]
+    # float64 keeps floor() on the side where the exact product lies; not every device has it
+    wanted = torch.tensor(shares, dtype=torch.float64)[:, None] * n_start.cpu().double()
+    return wanted.floor().long().to(n_start.device)
+
+
+def n_open_after(wanted: Tensor, n_now: Tensor, last: bool) -> Tensor:
+    """Holes each item keeps open after a pass: ``wanted``, but every pass closes at least one.
+
+    wanted, n_now: int64 (B,), what the schedule says and holes before the pass. Every pass but the
+    ``last`` leaves at least one open; that one leaves none. Each item counts its own.
+    """
+    if last:
         return torch.zeros_like(n_now)
-    # float64 keeps floor() on the side where the exact product lies
-    wanted = (schedule((step + 1) / steps) * n_start.double()).floor().long()
     return torch.minimum(wanted, n_now - 1).clamp(min=1).minimum(n_now)
 
 
@@ -228,7 +237,7 @@ def generate(
     first = model.n_conditioning_codebooks
     hole = mask.clone()
     hole[:, :first] = False
-    start = hole.flatten(1).sum(-1)
+    wanted = n_open_wanted(steps, hole.flatten(1).sum(-1))
     broken = torch.zeros((), dtype=torch.bool, device=codes.device)
     look = codes.device.type == "cpu"  # elsewhere to look at a value is to wait for the device
     draw = _draw if look else _draw_everywhere
@@ -243,7 +252,7 @@ def generate(
         hidden = model.hidden(seen)
         noise = noises[step]
         greedy = step / steps >= sampling.sample_cutoff
-        n_open = n_open_after(step, steps, start, hole.flatten(1).sum(-1))
+        n_open = n_open_after(wanted[step], hole.flatten(1).sum(-1), step + 1 == steps)
         due = noise.shape[2]
         if sampling.by_codebook and look:
             due = codebooks_due(hole[:, first:], n_open)

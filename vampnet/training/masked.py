@@ -101,7 +101,7 @@ def report(model: VampNet, tokens: Tokens, frames: int, windows: int = 16) -> di
             loss, logits, target = masked_loss(model, codes[i : i + 4], mask[i : i + 4])
             best = logits.topk(min(TOP_K, logits.shape[-1]), dim=-1).indices == target[:, None]
             hits = torch.stack([loss * len(target), best[:, 0].sum(), best.any(-1).sum()])
-            sums += hits.double().cpu()
+            sums += hits.cpu().double()  # not every device has float64
         n = int(mask.sum())
         found[str(ratio)] = {
             "loss": round(float(sums[0]) / n, 4),
