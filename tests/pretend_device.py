@@ -44,6 +44,9 @@ class Absent:
     def manual_seed_all(self, seed: int) -> None:
         pass
 
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        return []
+
     def _is_in_bad_fork(self) -> bool:
         return False
 

@@ -43,9 +43,9 @@ def codes_of(n_frames: int, n_items: int = 1) -> Tensor:
 
 
 @torch.inference_mode()
-def test_a_shape_is_recorded_when_it_comes_again() -> None:
+def test_a_shape_is_recorded_when_it_has_come_twice() -> None:
     recorded = RecordedPass(double, Tape)
-    for n_items, n_frames in ((1, 5), (2, 5), (1, 5), (1, 5), (1, 7), (2, 5)):
+    for n_items, n_frames in ((1, 5), (2, 5), (1, 5), (1, 5), (1, 7), (2, 5), (1, 5), (2, 5)):
         codes = codes_of(n_frames, n_items)
         assert torch.equal(recorded(codes), double(codes))
     assert Tape.made == [(1, 4, 5), (2, 4, 5)]
@@ -55,12 +55,47 @@ def test_a_shape_is_recorded_when_it_comes_again() -> None:
 def test_the_shape_not_used_for_longest_is_given_up() -> None:
     recorded = RecordedPass(double, Tape)
     for n_frames in range(1, graphs.KEPT + 2):
-        recorded(codes_of(n_frames))
-        recorded(codes_of(n_frames))
+        for _ in range(3):
+            recorded(codes_of(n_frames))
         recorded(codes_of(1))
     assert len(recorded.recordings) == graphs.KEPT
     shapes = {shape[-1] for _, shape in recorded.recordings}
     assert 1 in shapes and 2 not in shapes
+
+
+@torch.inference_mode()
+def test_shapes_that_come_once_give_up_no_recording() -> None:
+    recorded = RecordedPass(double, Tape)
+    for n_frames in (5, 5, 5, *range(10, 10 + 2 * graphs.REMEMBERED)):
+        recorded(codes_of(n_frames))
+    assert len(recorded.recordings) == 1 and len(recorded.seen) == graphs.REMEMBERED
+
+
+@torch.inference_mode()
+def test_a_pass_that_was_stopped_is_not_counted() -> None:
+    """What it would have set up, a recording must not."""
+
+    class Stopped(Exception):
+        pass
+
+    def stops(codes: Tensor) -> Tensor:
+        raise Stopped
+
+    recorded, codes = RecordedPass(stops, Tape), codes_of(5)
+    for _ in range(3):
+        with pytest.raises(Stopped):
+            recorded(codes)
+    recorded.run = double
+    assert torch.equal(recorded(codes), double(codes)) and not Tape.made
+
+
+@torch.inference_mode()
+def test_without_recordings_passes_are_only_paced() -> None:
+    asked: list[str] = []
+    recorded = RecordedPass(double, None, lambda device: asked.append(device.type))
+    for _ in range(4):
+        assert torch.equal(recorded(codes_of(5)), double(codes_of(5)))
+    assert asked == ["cpu"] * 4 and not recorded.recordings
 
 
 def test_gradients_are_never_recorded() -> None:
@@ -76,7 +111,8 @@ def test_what_cannot_be_recorded_runs_as_before_after_one_warning() -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
     recorded, codes = RecordedPass(double, fails), codes_of(5)
-    recorded(codes)
+    for _ in range(graphs.EAGER):
+        recorded(codes)
     with pytest.warns(RuntimeWarning, match="unrecorded: operation not permitted"):
         assert torch.equal(recorded(codes), double(codes))
     with warnings.catch_warnings():
@@ -125,5 +161,5 @@ def test_a_recorded_model_gives_the_same_tokens(device: str) -> None:
         assert torch.equal(filled(model, device), want)
         with torch.inference_mode():
             model.hidden(torch.zeros(1, 4, 33, dtype=torch.int64, device=device))
-    assert isinstance(model.hidden, RecordedPass) and model.hidden.works
-    assert any(model.hidden.recordings.values())
+    assert isinstance(model.hidden, RecordedPass) and model.hidden.record is record
+    assert len(model.hidden.recordings) == 1 and model.hidden.seen

@@ -1,8 +1,7 @@
 """Passes of a model on a CUDA device, recorded as a graph for each shape and played back.
 
 A pass of a small batch is hundreds of short kernels: eagerly it takes longer to launch them than to
-run them. A shape is recorded when it comes a second time, so a single pass costs nothing more, and
-the first one has set up the libraries that must not be set up during a recording.
+run them. A shape is recorded when it has come twice, so that what is seen once costs nothing more.
 
 Nothing in a pass or behind it waits for the device, so the host would soon be a whole request
 ahead. It is held one pass ahead: enough that the device never rests, and progress and cancelling
@@ -16,6 +15,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -24,19 +24,38 @@ from torch import Tensor
 Pass = Callable[[Tensor], Tensor]
 Key = tuple[torch.device, tuple[int, ...]]
 KEPT = 8  # shapes whose recordings are kept: lengths of windows times sizes of batches
+REMEMBERED = 64  # shapes whose passes are counted
+EAGER = 2  # passes of a shape before it is recorded
+_RECORDING = threading.Lock()  # a process can record one graph at a time
+
+
+@cache
+def _aside(device: torch.device) -> torch.cuda.Stream:
+    """The stream on which a device's passes are recorded."""
+    return torch.cuda.Stream(device)
 
 
 class CudaRecording:
     """One recorded pass: the same kernels on the same memory, whatever codes are put there."""
 
     def __init__(self, run: Pass, codes: Tensor, pool: Any):
-        """Records; nothing is computed yet. RuntimeError where a step cannot be recorded."""
-        self.codes, self.graph = codes.clone(), torch.cuda.CUDAGraph()
-        with (
-            torch.cuda.device(codes.device),
-            torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"),
-        ):
-            self.made = run(self.codes)
+        """Records; RuntimeError where a step cannot be recorded.
+
+        The pass runs once before: libraries set themselves up for each thread, and must not while
+        it records. Nobody may interrupt it either, or the device would be left recording.
+        """
+        with _RECORDING, torch._C.DisableTorchFunction(), torch.cuda.device(codes.device):
+            self.codes, self.graph = codes.clone(), torch.cuda.CUDAGraph()
+            here, aside = torch.cuda.current_stream(), _aside(codes.device)
+            aside.wait_stream(here)
+            with torch.cuda.stream(aside):
+                run(self.codes)
+                self.graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+                try:
+                    self.made = run(self.codes)
+                finally:
+                    self.graph.capture_end()
+            here.wait_stream(aside)
 
     def play(self, codes: Tensor) -> Tensor:
         """The pass on other codes of the same shape; a new tensor."""
@@ -46,30 +65,37 @@ class CudaRecording:
 
 
 def reached(device: torch.device) -> Any:
-    """An event that has come when a CUDA device has done all it was given so far."""
-    if device.type != "cuda":
-        return None
-    return torch.cuda.current_stream(device).record_event()
+    """An event that has come when a device has done all it was given so far; None on a CPU."""
+    if device.type == "cuda":
+        event = torch.cuda.Event(blocking=True)  # who waits for it sleeps
+        event.record(torch.cuda.current_stream(device))
+        return event
+    if device.type == "mps":
+        event = torch.mps.event.Event()
+        event.record()
+        return event
+    return None
 
 
 class RecordedPass:
     """``run`` behind recordings of it by shape; the least recently used one is given up first.
 
     run: int64 codes to a float tensor, without randomness and without a look at a value.
-    Calls are made one after the other. What cannot be recorded runs as it did, after one warning.
+    record: what makes a recording; None where there is none, and passes are only paced. Calls are
+    made one after the other. What cannot be recorded runs as it did, after one warning.
     """
 
     def __init__(
         self,
         run: Pass,
-        record: Callable[..., Any] = CudaRecording,
+        record: Callable[..., Any] | None = CudaRecording,
         reached: Callable[[torch.device], Any] = reached,
     ):
         self.run, self.record, self.reached = run, record, reached
         self.before_last: Any = None  # event: what was asked for before the last pass is done
-        self.recordings: OrderedDict[Key, Any] = OrderedDict()  # None: seen once
+        self.seen: OrderedDict[Key, int] = OrderedDict()  # passes of a shape that ran eagerly
+        self.recordings: OrderedDict[Key, Any] = OrderedDict()
         self.pool: Any = None
-        self.works = True
         self.turn = threading.Lock()
 
     def __call__(self, codes: Tensor) -> Tensor:
@@ -78,16 +104,13 @@ class RecordedPass:
             return self.run(codes)
         with self.turn:
             self._wait(codes.device)
-            if not self.works:
-                return self.run(codes)
             shape = codes.device, tuple(codes.shape)
-            if shape not in self.recordings:
-                self._remember(shape, None)
-                return self.run(codes)
-            recording = self.recordings[shape] or self._recorded(codes)
+            recording = self.recordings.get(shape) or self._recorded(shape, codes)
             if recording is None:
-                return self.run(codes)
-            self._remember(shape, recording)
+                made = self.run(codes)
+                _remember(self.seen, shape, self.seen.get(shape, 0) + 1, REMEMBERED)
+                return made
+            _remember(self.recordings, shape, recording, KEPT)
             return recording.play(codes)
 
     def _wait(self, device: torch.device) -> None:
@@ -96,21 +119,24 @@ class RecordedPass:
         if before is not None:
             before.synchronize()
 
-    def _recorded(self, codes: Tensor) -> Any:
-        """A new recording, in memory shared with the others: they never play at once."""
+    def _recorded(self, shape: Key, codes: Tensor) -> Any:
+        """A new recording, in memory shared with the others (they never play at once), or None."""
+        if self.record is None or self.seen.get(shape, 0) < EAGER:
+            return None
         try:
-            if self.pool is None and codes.is_cuda:
+            if codes.is_cuda and not self.recordings:  # memory of no graph cannot be shared
                 self.pool = torch.cuda.graph_pool_handle()
             with torch.inference_mode(False), torch.no_grad():
                 return self.record(self.run, codes, self.pool)
         except RuntimeError as error:
-            self.works = False
+            self.record = None
             self.recordings.clear()
             warnings.warn(f"passes run unrecorded: {error}", RuntimeWarning, stacklevel=3)
             return None
 
-    def _remember(self, shape: Key, recording: Any) -> None:
-        self.recordings[shape] = recording
-        self.recordings.move_to_end(shape)
-        while len(self.recordings) > KEPT:
-            self.recordings.popitem(last=False)
+
+def _remember(known: OrderedDict[Key, Any], shape: Key, value: Any, most: int) -> None:
+    known[shape] = value
+    known.move_to_end(shape)
+    while len(known) > most:
+        known.popitem(last=False)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import _int_mm  # pyright: ignore[reportPrivateImportUsage]
 
 GEMM_SIZE = 2048  # rows and columns of the matrices that give the machine's rate
 ACCELERATOR_GEMM_SIZE = 8192  # likewise where a smaller product would not fill the device
@@ -54,6 +55,7 @@ def limits(device: str = "cpu") -> Limits:
     a = torch.randn(size, size, device=device)
     narrow = a.bfloat16()
     whole = torch.randint(-127, 127, (size, size), device=device).to(torch.int8)
+    whole_products = torch.device(device).type in ("cpu", "cuda")  # others have none
     work = 2 * size**3
     source = torch.ones(COPY_BYTES // 4, device=device)
     target = torch.empty_like(source)
@@ -65,7 +67,7 @@ def limits(device: str = "cpu") -> Limits:
         size,
         work / fastest(lambda: a @ a),
         work / fastest(lambda: narrow @ narrow),
-        work / fastest(lambda: torch._int_mm(whole, whole.t())),  # pyright: ignore
+        work / fastest(lambda: _int_mm(whole, whole.t())) if whole_products else 0.0,
         2 * COPY_BYTES / fastest(lambda: target.copy_(source)),
     )
 
@@ -90,6 +92,9 @@ def seconds(call: Callable[[], object], device: str | torch.device) -> float:
 
 
 def wait(device: str | torch.device) -> None:
-    """Until a CUDA device has done what it was given; elsewhere nothing is left undone."""
-    if torch.device(device).type == "cuda":
+    """Until an accelerator has done what it was given; a CPU leaves nothing undone."""
+    kind = torch.device(device).type
+    if kind == "cuda":
         torch.cuda.synchronize(device)
+    elif kind == "mps":
+        torch.mps.synchronize()

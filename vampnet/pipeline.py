@@ -20,7 +20,7 @@ from vampnet import checkpoints
 from vampnet.audio import all_finite
 from vampnet.beats import Beats, beat_grid, onsets, track
 from vampnet.codec import Codec
-from vampnet.graphs import RecordedPass
+from vampnet.graphs import CudaRecording, RecordedPass
 from vampnet.model import VampNet
 from vampnet.precision import choose_precision, prepare
 from vampnet.prompts import Prompt
@@ -147,8 +147,9 @@ def _played_on(x: Tensor, before: int, after: int) -> Tensor:
 def make_ready(model: VampNet, device: str | torch.device, precision: str = "auto") -> None:
     """Make a model that lies on ``device`` as fast there as it gets, in place; see `prepare`."""
     prepare(model, choose_precision(model, precision, device))
-    if torch.device(device).type == "cuda":
-        model.hidden = RecordedPass(model.hidden)
+    kind = torch.device(device).type
+    if kind != "cpu":
+        model.hidden = RecordedPass(model.hidden, CudaRecording if kind == "cuda" else None)
 
 
 class Pipeline:

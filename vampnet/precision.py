@@ -16,6 +16,7 @@ tenth of the layers.
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +103,18 @@ def attend_narrow(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     return made
 
 
+def attend_on_cuda(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Attention by the memory-efficient kernel (arXiv 2112.05682) of a CUDA device.
+
+    q, k, v: (B, heads, T, width); bias: (1, heads, T, T). The library might choose cuDNN's, which
+    plans anew for each length: longer than a request takes.
+    """
+    if q.shape[-1] % 8:  # it takes no such width
+        return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    wide = bias.expand(len(q), -1, -1, -1)
+    return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, wide, False)[0]
+
+
 class PackedLinear(nn.Module):
     """A float32 linear layer whose weight lies in oneDNN's blocks; an x86 CPU, inference only."""
 
@@ -163,6 +176,8 @@ def prepare(model: nn.Module, precision: str) -> None:
             fuse()
     layers = model.get_submodule("layers")
     on_cpu = all(p.device.type == "cpu" for p in layers.parameters())
+    if any(p.is_cuda for p in layers.parameters()):
+        _attend_by(attend_on_cuda, model)
     if precision == "bfloat16":
         layers.to(torch.bfloat16)
         if not on_cpu:
@@ -170,7 +185,8 @@ def prepare(model: nn.Module, precision: str) -> None:
         return
     narrow = precision == "int8" and on_cpu and has_bfloat16_products("cpu")
     if narrow:
-        _attend_in_bfloat16(model)
+        model.bias_dtype = torch.bfloat16  # pyright: ignore[reportArgumentType]
+        _attend_by(attend_narrow, model)
     for name, module in list(layers.named_modules()):
         if not isinstance(module, nn.Linear):
             continue
@@ -185,11 +201,10 @@ def prepare(model: nn.Module, precision: str) -> None:
         setattr(layers.get_submodule(parent), last, made)
 
 
-def _attend_in_bfloat16(model: nn.Module) -> None:
-    model.bias_dtype = torch.bfloat16  # pyright: ignore[reportArgumentType]
+def _attend_by(attend: Callable[..., Tensor], model: nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "attend"):
-            module.attend = attend_narrow  # pyright: ignore[reportArgumentType]
+            module.attend = attend  # pyright: ignore[reportArgumentType]
 
 
 def _has_int8_products() -> bool:
@@ -200,7 +215,8 @@ def has_bfloat16_products(device: str | torch.device) -> bool:
     """Whether the device multiplies bfloat16 faster than float32 (a CPU: AVX-512 BF16)."""
     kind = torch.device(device).type
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported()
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     return kind == "cpu" and _processor_has("_is_avx512_bf16_supported")
 
 

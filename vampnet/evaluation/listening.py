@@ -44,7 +44,7 @@ def examples(bench: Bench, results: Mapping[Job, Result]) -> list[Example]:
         for job in sorted(mine, key=lambda job: _rank(job.setting)):
             codes = results[job].codes
             assert codes is not None
-            sound = bench.pipeline.codec.decode(codes[None], len(clip.sound))[0, 0]
+            sound = bench.decoded(codes[None], len(clip.sound))
             drawn = number < PICTURED_CLIPS and job.setting.name in PICTURED
             png = _png(bench, job, sound) if drawn else ""
             found.append(Example(clip.title, job.setting.name, _ogg(sound, clip.rate_hz), png))

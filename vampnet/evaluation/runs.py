@@ -124,13 +124,19 @@ class Bench:
         """The sound float (S,) of a job that was measured before."""
         if kept.codes is None:
             return job.clip.sound
-        return self.pipeline.codec.decode(kept.codes[None], len(job.clip.sound))[0, 0]
+        return self.decoded(kept.codes[None], len(job.clip.sound))
+
+    def decoded(self, codes: Tensor, n_samples: int) -> Tensor:
+        """Tokens int64 (1, N, T) as sound, float (S,), on the CPU."""
+        codec = self.pipeline.codec
+        return codec.decode(codes.to(codec.codebooks.device), n_samples)[0, 0].cpu()
 
     def heard(self, clip: Clip) -> tuple[Tensor, Heard]:
         """A clip's tokens int64 (1, N, T) and what is heard in it."""
 
         def make() -> tuple[Tensor, Heard]:
-            codes = self.pipeline.codec.encode(clip.sound[None, None])
+            codec = self.pipeline.codec
+            codes = codec.encode(clip.sound[None, None].to(codec.codebooks.device)).cpu()
             return codes, hear(clip.sound, clip.rate_hz, beats=True)
 
         return self._once(self._inputs, clip, make)
@@ -205,7 +211,7 @@ class Bench:
             rng = torch.Generator().manual_seed(job.seed + 1)
             made = random_tokens(codes, mask[None], codec.vocab_size, rng)
         made = made[:, : setting.depth]
-        return codec.decode(made, len(sound))[0, 0], made
+        return self.decoded(made, len(sound)), made
 
     def edges(self, mask: Tensor | None) -> list[int]:
         """Samples where windows of the fine model meet, and where the mask turns for long."""

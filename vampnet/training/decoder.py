@@ -93,7 +93,9 @@ def train_decoder(
 
     def loss(rng: torch.Generator) -> Tensor:
         audio, codes = windows(plan.batch, plan.frames, rng)
-        found = codec.magnitude(codes[:, : codebooks_heard(codec, rng)])
+        with torch.autocast(codes.device.type, enabled=False):  # as they are when it decodes
+            levels = codec.dequantize(codes[:, : codebooks_heard(codec, rng)])
+        found = codec.spectra(levels)
         total = torch.zeros(())
         parts = zip(codec.bands, found, target_magnitudes(codec, audio), tables, strict=True)
         for weight, (band, ours, theirs, table) in zip(BAND_WEIGHTS, parts, strict=True):

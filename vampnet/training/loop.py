@@ -84,13 +84,13 @@ def run(
             group["lr"] = rate
         with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
             loss = loss_of(rng)
-        if not torch.isfinite(loss):
-            raise RuntimeError(f"the loss is {float(loss)} at step {step}; lower the learning rate")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
         optimizer.step()
-        losses.append(float(loss.detach()))
+        losses.append(float(loss.detach()))  # the one wait for the device
+        if not math.isfinite(losses[-1]):
+            raise RuntimeError(f"the loss is {losses[-1]} at step {step}; lower the learning rate")
         step, seconds = step + 1, time.monotonic() - began
         over = _over(step, seconds, plan)
         if step % plan.report_every == 0 or over:

@@ -65,11 +65,12 @@ class Recipe:
     iterations: int = 15
 
 
-# What an accelerator takes: larger batches and longer windows, reports less often.
+# What an accelerator takes: larger batches and longer windows, reports and states less often.
+_RARELY = {"report_every": 1000, "save_every": 10_000}
 LARGE = Recipe(
-    decoder=DecoderTraining(batch=48, learning_rate=2e-3, warmup=300, report_every=1000),
-    coarse=MaskedTraining(batch=64, frames=144, learning_rate=1e-3, report_every=1000),
-    c2f=MaskedTraining(batch=48, frames=144, learning_rate=1e-3, report_every=1000),
+    decoder=DecoderTraining(batch=48, learning_rate=2e-3, warmup=300, **_RARELY),
+    coarse=MaskedTraining(batch=64, frames=144, learning_rate=1e-3, **_RARELY),
+    c2f=MaskedTraining(batch=48, frames=144, learning_rate=1e-3, **_RARELY),
 )
 
 
