@@ -189,6 +189,20 @@ class Jobs:
             job.stop("The server is shutting down.")
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def in_every_thread(self, call: Callable[[], object]) -> None:
+        """Do ``call()`` once in each thread that jobs will run in, before the first job.
+
+        Raises what one of the calls raises.
+        """
+        together = threading.Barrier(self.at_once)
+
+        def once() -> None:
+            together.wait()  # so that no thread takes the call of another
+            call()
+
+        for future in [self._pool.submit(once) for _ in range(self.at_once)]:
+            future.result()
+
     def _enqueue(self, job: Job, work: Callable[[Job], Result]) -> Future[Result]:
         with self._lock:
             if self._closed:

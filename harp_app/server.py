@@ -25,6 +25,7 @@ from harp_app.jobs import Jobs
 from harp_app.models import DEFAULT, Models
 from harp_app.process import ENDPOINT_LIMITS, MEBI, Processor
 from harp_app.storage import Storage
+from vampnet.machine import check_device
 from vampnet.presets import Preset, presets
 from vampnet.prompts import Prompt
 from vampnet.sampling import Sampling
@@ -38,7 +39,7 @@ LOOPBACK = "127.0.0.1"
 MORE_THAN_A_FILE = 1.25  # an upload may be this much larger before the transport refuses it
 MAX_WAITING = 30  # gradio carries at most 40 requests at once
 SHUTDOWN_S = 5
-WARM_UP_S = 1.0
+WARM_UP_S, WARM_UP_STEPS = 1.0, 3  # so many that an accelerator's passes are recorded
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ def serve(
     """
     say = say or _to_stdout
     chosen = Options(host=host, port=port, **options)
+    check_device(chosen.device)
     listener = bind(chosen.host, chosen.port)
     try:
         start = time.monotonic()
@@ -133,6 +135,8 @@ def serve(
         warm_up(models)
         importing.join()
         endpoint = build(chosen, models)
+        if torch.device(chosen.device).type != "cpu":  # their libraries set up each thread anew
+            endpoint.jobs.in_every_thread(lambda: warm_up(models))
         lines = announcement(chosen, listener.getsockname()[1])
         lines.append(f"Ready after {time.monotonic() - start:.1f} s. Stop with Ctrl+C.")
         run(endpoint, chosen, listener, lambda: [say(line) for line in lines])
@@ -159,11 +163,12 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def warm_up(models: Models) -> None:
-    """Load the default model and run it once, so that the first job is as fast as the next."""
+    """Load the default model and run it, so that the first job is as fast as the next."""
     pipeline = models.get(DEFAULT)
     rate_hz = pipeline.codec.sample_rate
     hum = torch.sin(torch.arange(round(WARM_UP_S * rate_hz)) * (2 * torch.pi * 220 / rate_hz))
-    pipeline.vamp(0.1 * hum.view(1, 1, -1), Prompt(period=8), Sampling(steps=1, fine_steps=1), 0)
+    few = Sampling(steps=WARM_UP_STEPS, fine_steps=WARM_UP_STEPS)
+    pipeline.vamp(0.1 * hum.view(1, 1, -1), Prompt(period=8), few, 0)
 
 
 def build(options: Options, models: Models, found: Mapping[str, Preset] | None = None) -> Endpoint:

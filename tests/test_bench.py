@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -84,6 +85,12 @@ def test_the_command_prints_and_writes_its_figures(tmp_path, monkeypatch, capsys
         assert word in said
     assert cli.main([*line, "--repeats", "0"]) == 1
     assert "repeats is 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["default", "full-size"])
+def test_a_device_that_is_not_there_is_told_in_one_line(model: str, capsys) -> None:
+    assert cli.main(["bench", "--model", model, "--device", "toaster"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_the_full_size_comparison_tells_every_bar(monkeypatch, capsys) -> None:

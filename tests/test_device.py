@@ -13,6 +13,8 @@ from vampnet import checkpoints
 from vampnet.codec import DAC, LAC, Codec
 from vampnet.codec.fast import in_half_precision
 from vampnet.codec.spectral import SpectralCodec
+from vampnet.evaluation.clips import Clip
+from vampnet.evaluation.runs import Bench
 from vampnet.model import VampNet, VampNetConfig
 from vampnet.pipeline import Pipeline, Vamp, make_ready
 from vampnet.precision import prepare
@@ -184,6 +186,23 @@ def test_losses_are_computed_where_the_models_lie(monkeypatch, tmp_path: Path) -
         assert {loss.device.type for loss in losses[3:]} == {NAME}
         there = [float(loss) for loss in losses[3:]]
     assert there == pytest.approx([float(loss) for loss in losses[:3]], rel=1e-4)
+
+
+def test_an_evaluation_hears_on_the_processor_what_a_device_made(tmp_path: Path) -> None:
+    parts = checkpoints.load_folder(checkpoints.resolve("default"), "cpu")
+    clip = Clip(0, "noise", 0.1 * torch.randn(33_000), parts.codec.sample_rate)
+
+    def heard() -> tuple[Tensor, Tensor]:
+        bench = Bench(Pipeline(parts.codec, parts.coarse), "default", tmp_path)
+        codes, _ = bench.heard(clip)
+        return codes, bench.decoded(codes, 33_000)
+
+    want = heard()
+    with pretend_device():
+        moved(parts.codec)
+        got = heard()
+    assert torch.equal(got[0], want[0])
+    torch.testing.assert_close(got[1], want[1], atol=1e-3, rtol=0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -193,3 +193,21 @@ def test_jobs_are_found_by_their_stream_and_forgotten():
 def test_a_queue_that_could_do_nothing_is_refused(at_once, waiting):
     with pytest.raises(ValueError, match="at least 1 and 0"):
         Jobs(at_once, waiting)
+
+
+def test_what_threads_need_is_done_once_in_each():
+    made, threads = Jobs(at_once=3), set()
+    made.in_every_thread(lambda: threads.add(threading.get_ident()))
+    assert len(threads) == 3
+
+    def fails() -> None:
+        raise ValueError("no such device")
+
+    with pytest.raises(ValueError, match="no such device"):
+        made.in_every_thread(fails)
+
+    async def after() -> int:
+        return await made.run(made.arrive("a"), lambda job: threading.get_ident())
+
+    assert asyncio.run(after()) in threads
+    made.close()

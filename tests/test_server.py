@@ -479,6 +479,11 @@ def test_the_whole_network_gets_a_warning_and_a_numeric_address():
     assert len(server.announcement(server.Options(), 7860)) == 1
 
 
+def test_a_device_that_is_not_there_is_told_before_anything_starts():
+    with pytest.raises(ValueError, match="device 'toaster' cannot be used on this machine"):
+        server.serve(port=0, device="toaster")
+
+
 def test_a_taken_port_is_told():
     with server.bind("127.0.0.1", 0) as first:
         first.listen()

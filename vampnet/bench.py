@@ -74,6 +74,7 @@ def full_size_parts() -> tuple[LAC, VampNet, VampNet]:
 
 def full_size(device: str = "cpu", precision: str = "auto") -> Pipeline:
     """The published sizes, made ready: as fast as with the real weights."""
+    machine.check_device(device)
     codec, *models = full_size_parts()
     for model in models:
         make_ready(model.to(device), device, precision)

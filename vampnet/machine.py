@@ -1,4 +1,4 @@
-"""What a machine is and what it can do: its name, its rates, its memory."""
+"""What a machine is and what it can do: its devices, its name, its rates, its memory."""
 
 from __future__ import annotations
 
@@ -31,6 +31,14 @@ class Limits:
     bfloat16: float
     int8: float
     bandwidth: float
+
+
+def check_device(name: str | torch.device) -> None:
+    """ValueError where torch cannot use the device of this name."""
+    try:
+        torch.empty(1, device=name).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ValueError(f"device '{name}' cannot be used on this machine; cpu can") from None
 
 
 def description(device: str = "cpu") -> str:

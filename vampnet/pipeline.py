@@ -21,6 +21,7 @@ from vampnet.audio import all_finite
 from vampnet.beats import Beats, beat_grid, onsets, track
 from vampnet.codec import Codec
 from vampnet.graphs import CudaRecording, RecordedPass
+from vampnet.machine import check_device
 from vampnet.model import VampNet
 from vampnet.precision import choose_precision, prepare
 from vampnet.prompts import Prompt
@@ -173,8 +174,10 @@ class Pipeline:
         precision: "float32", "int8" (linear layers on a CPU), "bfloat16" (layers) or "auto": int8
         where the processor has int8 products, bfloat16 on CUDA, else float32. Layers are fused;
         on CUDA the models' passes are recorded as graphs.
-        Raises ``checkpoints.CheckpointError`` (a ValueError) for what cannot be used.
+        Raises ``checkpoints.CheckpointError`` (a ValueError) for what cannot be used, and
+        ValueError for a device that this machine has not.
         """
+        check_device(device)
         folder = checkpoints.resolve(name_or_folder)
         parts = checkpoints.load_folder(folder, device)
         for model in (parts.coarse, parts.c2f):

@@ -32,13 +32,3 @@ def appearing(targets: Sequence[Path]) -> Iterator[list[Path]]:
         yield places
         for place, target in zip(places, whole, strict=True):
             os.replace(place, target)
-
-
-def check_device(name: str) -> None:
-    """ValueError where torch cannot use the device of this name."""
-    import torch
-
-    try:
-        torch.empty(1, device=name).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise ValueError(f"device '{name}' cannot be used on this machine; cpu can") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from vampnet.cli.outputs import check_device, say
+from vampnet.cli.outputs import say
 from vampnet.options import TRAIN, given
 from vampnet.options import add as add_options
 
@@ -20,6 +20,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
+    from vampnet.machine import check_device
     from vampnet.training.recipe import plan, train
 
     options = given(args, TRAIN)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vampnet.cli.outputs import HIDDEN, appearing, check_device
+from vampnet.cli.outputs import HIDDEN, appearing
 from vampnet.options import PROMPT, SAMPLING, given
 from vampnet.options import add as add_options
 from vampnet.progress import Progress
@@ -62,7 +62,6 @@ def _vamp(args: argparse.Namespace) -> None:
     region = Region.read(args.input)
     region.spans(preset.prompt.ranges_s)
     _check_outputs(args, files, targets, region)
-    check_device(args.device)
     from vampnet.pipeline import Pipeline
 
     pipeline = Pipeline.load(args.model, args.device)
