@@ -241,8 +241,9 @@ def generate(
     broken = torch.zeros((), dtype=torch.bool, device=codes.device)
     look = codes.device.type == "cpu"  # elsewhere to look at a value is to wait for the device
     draw = _draw if look else _draw_everywhere
-    # all of it at once, for to send something is to wait for the device, too
-    noises = _noise(rng, steps, hole[:, first:].shape).to(codes.device)
+    shape = hole[:, first:].shape
+    # to send something is to wait for the device, too: there all passes' noise goes at once
+    noises = None if look else _noise(rng, steps, shape).to(codes.device)
     for step in range(steps):
         if step and look and not hole.any():
             done(step + 1, steps)
@@ -250,7 +251,7 @@ def generate(
         # conditioning tokens that the caller leaves open are hidden in the first pass only
         seen = codes.masked_fill(mask if step == 0 else hole, model.mask_token)
         hidden = model.hidden(seen)
-        noise = noises[step]
+        noise = _noise(rng, 1, shape)[0] if noises is None else noises[step]
         greedy = step / steps >= sampling.sample_cutoff
         n_open = n_open_after(wanted[step], hole.flatten(1).sum(-1), step + 1 == steps)
         due = noise.shape[2]
