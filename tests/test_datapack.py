@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from conftest import chord
 from vampnet import cli
 from vampnet.codec import SpectralCodec
 from vampnet.pipeline import Pipeline
-from vampnet.training import datapack, recipe
+from vampnet.training import datapack, loop, recipe
 from vampnet.training.data import FULL_SCALE, MANIFEST, Pack, store
 from vampnet.training.loop import Plan, rate_at, run
 from vampnet.training.tokens import Tokens
@@ -89,22 +90,23 @@ def test_a_pack_keeps_its_size(prepared, codec, tokens, tmp_path) -> None:
         datapack.read(tmp_path / "c.pack")
 
 
-def test_the_clock_of_a_timed_plan_goes_on_after_a_stop(tmp_path) -> None:
-    model = torch.nn.Linear(2, 1)
+def test_the_clock_of_a_timed_plan_goes_on_after_a_stop(tmp_path, monkeypatch) -> None:
+    model, now = torch.nn.Linear(2, 1), [100.0]
 
     def loss(rng: torch.Generator) -> torch.Tensor:
-        time.sleep(0.01)
+        now[0] += 1.0
         return model(torch.rand(4, 2, generator=rng)).square().mean()
 
-    plan = Plan(10**9, 1, 1, 0.1, 1, 0.0, save_every=1, report_every=10**9, minutes=0.2 / 60)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    plan = Plan(10**9, 1, 1, 0.1, 1, 0.0, save_every=1, report_every=10**9, minutes=20 / 60)
     lines: list[dict] = []
     run(model, loss, plan, tmp_path, log=lines.append)
-    assert lines[-1]["seconds"] >= 0.2 and lines[-1]["learning_rate"] < 0.02
-    steps = lines[-1]["step"]
+    assert lines[-1]["step"] == lines[-1]["seconds"] == 20 and lines[-1]["learning_rate"] < 0.02
+    now[0] += 1000.0  # stopped meanwhile
     run(model, loss, plan, tmp_path, log=lines.append)  # its time is over
     assert len(lines) == 1
-    run(model, loss, dataclasses.replace(plan, minutes=0.3 / 60), tmp_path, log=lines.append)
-    assert lines[-1]["step"] > steps and 0.3 <= lines[-1]["seconds"] < 2.0
+    run(model, loss, dataclasses.replace(plan, minutes=30 / 60), tmp_path, log=lines.append)
+    assert lines[-1]["step"] == lines[-1]["seconds"] == 30
 
 
 def test_the_rate_of_a_timed_plan_falls_with_the_clock() -> None:
