@@ -146,7 +146,8 @@ def choose(
     token, picked = _drawn(log_p, uniform, sampling, greedy)
     if sampling.mean_pull and vectors is not None:
         token = pull_to_mean(token, plain, vectors.to(plain.dtype), sampling.mean_pull)
-        picked = plain.log_softmax(-1).gather(-1, token[:, None])[:, 0]
+        log_p = log_p if scaled is plain else plain.log_softmax(-1)
+        picked = log_p.gather(-1, token[:, None])[:, 0]
     return token, picked
 
 
