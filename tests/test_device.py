@@ -148,6 +148,16 @@ def test_float16_convolutions_change_the_sound_by_far_less_than_is_heard(
     assert 0 < change < 1e-5  # 50 dB below
 
 
+@torch.no_grad()
+def test_what_passes_the_range_of_float16_is_decoded_in_float32() -> None:
+    torch.manual_seed(0)
+    loud = torch.nn.Sequential(torch.nn.Conv1d(2, 2, 3, padding=1), torch.nn.Conv1d(2, 1, 3))
+    loud[0].weight.mul_(1e6)
+    loud[1].weight.mul_(1e-6)
+    x = torch.randn(1, 2, 40)
+    assert torch.equal(in_half_precision(loud, x), loud(x))
+
+
 def test_losses_are_computed_where_the_models_lie(monkeypatch, tmp_path: Path) -> None:
     """What training takes of a device but for the gradients, which the library makes."""
     parts = checkpoints.load_folder(checkpoints.resolve("default"), "cpu")

@@ -38,10 +38,12 @@ def usable(x: Tensor) -> bool:
 def in_half_precision(network: nn.Module, x: Tensor) -> Tensor:
     """The plain layers with float16 convolutions, which sum in float32.
 
-    x: float32 (B, C, T). Returns float32 (B, C', T'), 54 to 59 dB above what float16 changes.
+    x: float32 (B, C, T). Returns float32 (B, C', T'), 54 to 59 dB above what float16 changes; where
+    a layer's values pass its range (65504), what the layers give in float32.
     """
     with torch.autocast(x.device.type, torch.float16):
-        return network(x).float()
+        made = network(x).float()
+    return made if torch.isfinite(made).all() else network(x)
 
 
 class FastNetwork:
