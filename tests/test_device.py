@@ -17,7 +17,7 @@ from vampnet.evaluation.clips import Clip
 from vampnet.evaluation.runs import Bench
 from vampnet.model import VampNet, VampNetConfig
 from vampnet.pipeline import Pipeline, Vamp, make_ready
-from vampnet.precision import prepare
+from vampnet.precision import attend_on_cuda, prepare
 from vampnet.prompts import Prompt
 from vampnet.sampling import Sampling, generate
 from vampnet.training import decoder, masked
@@ -66,6 +66,17 @@ def test_an_accelerator_gives_the_same_tokens_and_waits_no_longer_for_more_steps
     assert waits[0] == waits[1]
     ours = [line for line in waits[0] if line.startswith("sampling.py")]
     assert len(ours) == 4, ours  # holes counted, schedule and noise sent; a look at the end
+
+
+@pytest.mark.parametrize("width", [16, 12])
+def test_attention_on_cuda_takes_what_a_layer_gives_it(width: int) -> None:
+    """Without values, for the kernel is CUDA's: strided parts of a projection, one bias for all."""
+    parts = torch.empty(3, 37, 3 * 2 * width, device="meta").chunk(3, dim=-1)
+    q, k, v = (part.view(3, 37, 2, width).transpose(1, 2) for part in parts)
+    bias = torch.empty(1, 2, 37, 48, device="meta")[..., :37]
+    made = attend_on_cuda(q, k, v, bias)
+    assert made.shape == q.shape
+    assert made.transpose(1, 2).reshape(3, 37, 2 * width).shape == (3, 37, 2 * width)
 
 
 def test_rows_of_the_position_bias_begin_where_the_kernels_want_them() -> None:
