@@ -39,7 +39,8 @@ LOOPBACK = "127.0.0.1"
 MORE_THAN_A_FILE = 1.25  # an upload may be this much larger before the transport refuses it
 MAX_WAITING = 30  # gradio carries at most 40 requests at once
 SHUTDOWN_S = 5
-WARM_UP_S, WARM_UP_STEPS = 1.0, 3  # so many that an accelerator's passes are recorded
+WARM_UP_S = 1.0
+RECORDED_STEPS = 3  # of a warm-up: so many that an accelerator's passes are recorded
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def serve(
         importing.join()
         endpoint = build(chosen, models)
         if torch.device(chosen.device).type != "cpu":  # their libraries set up each thread anew
-            endpoint.jobs.in_every_thread(lambda: warm_up(models))
+            endpoint.jobs.in_every_thread(lambda: warm_up(models, RECORDED_STEPS))
         lines = announcement(chosen, listener.getsockname()[1])
         lines.append(f"Ready after {time.monotonic() - start:.1f} s. Stop with Ctrl+C.")
         run(endpoint, chosen, listener, lambda: [say(line) for line in lines])
@@ -162,12 +163,12 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def warm_up(models: Models) -> None:
+def warm_up(models: Models, steps: int = 1) -> None:
     """Load the default model and run it, so that the first job is as fast as the next."""
     pipeline = models.get(DEFAULT)
     rate_hz = pipeline.codec.sample_rate
     hum = torch.sin(torch.arange(round(WARM_UP_S * rate_hz)) * (2 * torch.pi * 220 / rate_hz))
-    few = Sampling(steps=WARM_UP_STEPS, fine_steps=WARM_UP_STEPS)
+    few = Sampling(steps=steps, fine_steps=steps)
     pipeline.vamp(0.1 * hum.view(1, 1, -1), Prompt(period=8), few, 0)
 
 
