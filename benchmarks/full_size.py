@@ -170,10 +170,10 @@ def main() -> None:
         wanted = f"{bar:g} x" if bar else ""
         row = f"{plain_s:.2f} | {found_s:.2f} | {plain_s / found_s:.2f} x | {wanted}"
         print(f"| {name} | {path} | {row} |")
-    bar = " (both: at most 1e-4 is the bar)" if options.device == "cpu" else ""
+    wanted = " (both: at most 1e-4 is the bar)" if options.device == "cpu" else ""
     print(
         f"\nLargest difference, float32 against reference: logits {logits:.1e}, audio "
-        f"{audio:.1e}{bar}."
+        f"{audio:.1e}{wanted}."
     )
 
 

@@ -175,8 +175,9 @@ def prepare(model: nn.Module, precision: str) -> None:
         if callable(fuse):
             fuse()
     layers = model.get_submodule("layers")
-    on_cpu = all(p.device.type == "cpu" for p in layers.parameters())
-    if any(p.is_cuda for p in layers.parameters()):
+    devices = {p.device.type for p in layers.parameters()}
+    on_cpu = devices <= {"cpu"}
+    if "cuda" in devices:
         _attend_by(attend_on_cuda, model)
     if precision == "bfloat16":
         layers.to(torch.bfloat16)

@@ -104,7 +104,7 @@ def n_open_wanted(steps: int, n_start: Tensor) -> Tensor:
 
     n_start: int64 (B,), holes of each item at the start.
     """
-    shares = [schedule((step + 1) / steps) for step in range(steps - 1)] + [0.0]
+    shares = [schedule((step + 1) / steps) for step in range(steps)]
     # float64 keeps floor() on the side where the exact product lies; not every device has it
     wanted = torch.tensor(shares, dtype=torch.float64)[:, None] * n_start.cpu().double()
     return wanted.floor().long().to(n_start.device)
