@@ -157,6 +157,15 @@ def test_int8_without_bfloat16_products_stays_float32_between_the_layers(monkeyp
         assert (quick(codes) - want).square().mean().sqrt() < 0.05 * want.std()
 
 
+def test_a_frame_s_values_lie_together_in_every_layer() -> None:
+    model, codes = small(), torch.zeros(2, 4, 20, dtype=torch.int64)
+    given = []
+    for part in (*model.layers, model.norm):
+        part.register_forward_pre_hook(lambda part, inputs: given.append(inputs[0]))
+    model(codes)
+    assert [x.is_contiguous() for x in given] == [True] * 3
+
+
 @pytest.mark.parametrize("bias", [False, True])
 @torch.inference_mode()
 def test_a_packed_layer_is_the_plain_one_for_any_number_of_rows(bias: bool) -> None:

@@ -299,6 +299,7 @@ class VampNet(nn.Module):
     def hidden(self, codes: Tensor) -> Tensor:
         """What the classifier sees: int64 (B, N, T) in, float (B, T, D) out."""
         x = self.embedding(self.latents(codes)).transpose(1, 2).to(self._layers_dtype)
+        x = x.contiguous()  # else each layer would keep, and copy, the embedding's layout
         bias = self._bias(codes.shape[-1], self.bias_dtype or x.dtype)
         for layer in self.layers:
             x = layer(x, bias)
