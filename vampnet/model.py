@@ -298,12 +298,22 @@ class VampNet(nn.Module):
 
     def hidden(self, codes: Tensor) -> Tensor:
         """What the classifier sees: int64 (B, N, T) in, float (B, T, D) out."""
-        x = self.embedding(self.latents(codes)).transpose(1, 2).to(self._layers_dtype)
-        x = x.contiguous()  # else each layer would keep, and copy, the embedding's layout
+        x = self._embedded(self.latents(codes)).to(self._layers_dtype)
         bias = self._bias(codes.shape[-1], self.bias_dtype or x.dtype)
         for layer in self.layers:
             x = layer(x, bias)
         return self.norm(x.to(self.norm.weight.dtype))
+
+    def _embedded(self, latents: Tensor) -> Tensor:
+        """The embedding's convolution, float (B, W, T) to (B, T, D), as one product.
+
+        A frame's values lie together, or each layer would keep, and copy, another layout. CUDA's
+        convolutions would round to TF32, and plan anew for each length.
+        """
+        weight, bias = self.embedding.weight, self.embedding.bias
+        side = weight.shape[-1] // 2
+        taps = F.pad(latents, (side, side)).unfold(-1, weight.shape[-1], 1)  # (B, W, T, K)
+        return F.linear(taps.transpose(1, 2).flatten(2), weight.flatten(1), bias)
 
     @property
     def _layers_dtype(self) -> torch.dtype:
