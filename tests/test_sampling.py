@@ -46,8 +46,11 @@ class Toy:
         around = self.table[codes].mean(1)
         return around + around.roll(1, 1) - around.roll(-1, 1)
 
-    def classify(self, hidden: torch.Tensor, codebook: int) -> torch.Tensor:
+    def classify(self, hidden: torch.Tensor, codebook: int | None = None) -> torch.Tensor:
         self.n_classified += 1
+        if codebook is None:
+            n_predicted = len(self.codebooks) - self.n_conditioning_codebooks
+            return torch.stack([hidden * (p + 1) for p in range(n_predicted)], dim=-2)
         return hidden * (codebook + 1)
 
 
@@ -287,7 +290,7 @@ def test_tokens_are_drawn_with_their_probabilities() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_logits_that_are_no_numbers_end_in_an_error(bad: float) -> None:
     class Broken(Toy):
-        def classify(self, hidden: torch.Tensor, codebook: int) -> torch.Tensor:
+        def classify(self, hidden: torch.Tensor, codebook: int | None = None) -> torch.Tensor:
             logits = super().classify(hidden, codebook)
             logits[0, 0] = bad
             return logits

@@ -40,11 +40,13 @@ def typical_filter(logits: Tensor, mass: float, min_tokens: int) -> Tensor:
 def pull_to_mean(token: Tensor, logits: Tensor, vectors: Tensor, pull: float) -> Tensor:
     """The codes nearest to the tokens' vectors pulled by that share towards the expected vector.
 
-    token: int64 (M,); logits: float (M, V); vectors: float (V, latent_dim), the codebook's. Returns
-    int64 (M,): the tokens themselves with 0; with 1 the guess of least expected squared error among
-    the codes (minimum Bayes risk). Between near codes of nearly equal odds, draws and likeliest
-    tokens jump from frame to frame, which is heard as attacks that no one played; this does not.
+    token: int64 (..., M); logits: float (..., M, V); vectors: float (..., V, latent_dim), the
+    codebook's. Returns int64 (..., M): the tokens themselves with 0; with 1 the guess of least
+    expected squared error among the codes (minimum Bayes risk). Between near codes of nearly equal
+    odds, draws and likeliest tokens jump from frame to frame, which is heard as attacks that no one
+    played; this does not.
     """
     mean = logits.softmax(-1) @ vectors
-    wanted = torch.lerp(vectors[token], mean, pull)
-    return (wanted @ vectors.T - vectors.square().sum(-1) / 2).argmax(-1)
+    chosen = vectors.take_along_dim(token[..., None], -2)
+    wanted = torch.lerp(chosen, mean, pull)
+    return (wanted @ vectors.mT - vectors.square().sum(-1)[..., None, :] / 2).argmax(-1)

@@ -43,8 +43,9 @@ class MaskedModel(Protocol):
         """int64 (B, N, T) to what :meth:`classify` reads, float (B, T, D)."""
         ...
 
-    def classify(self, hidden: Tensor, codebook: int) -> Tensor:
-        """Rows of it, float (M, D), to logits of one predicted codebook, float (M, V)."""
+    def classify(self, hidden: Tensor, codebook: int | None = None) -> Tensor:
+        """Rows of it, float (..., D), to logits of a predicted codebook, float (..., V), or of all,
+        float (..., P, V)."""
         ...
 
 
@@ -130,9 +131,9 @@ def choose(
 ) -> tuple[Tensor, Tensor]:
     """One token a row, and its log probability.
 
-    logits: float (M, V); uniform: float (M,) in [0, 1), the only randomness (inverse transform);
-    vectors: float (V, latent_dim), the codebook's, for ``mean_pull``. Returns int64 (M,) and float
-    (M,).
+    logits: float (..., M, V); uniform: float (..., M) in [0, 1), the only randomness (inverse
+    transform); vectors: float (..., V, latent_dim), the codebook's, for ``mean_pull``. Returns
+    int64 and float (..., M).
     """
     plain = logits
     if sampling.top_p:
@@ -147,7 +148,7 @@ def choose(
     if sampling.mean_pull and vectors is not None:
         token = pull_to_mean(token, plain, vectors.to(plain.dtype), sampling.mean_pull)
         log_p = log_p if scaled is plain else plain.log_softmax(-1)
-        picked = log_p.gather(-1, token[:, None])[:, 0]
+        picked = log_p.gather(-1, token[..., None])[..., 0]
     return token, picked
 
 
@@ -158,7 +159,7 @@ def _drawn(
         best = log_p.max(-1)
         return best.indices, best.values
     total = log_p.exp().cumsum(-1)
-    target = uniform[:, None].to(total.dtype) * total[:, -1:]
+    target = uniform[..., None].to(total.dtype) * total[..., -1:]
     token = torch.searchsorted(total, target, right=True).clamp(max=log_p.shape[-1] - 1)
     picked = log_p.gather(-1, token)
     if sampling.top_p or sampling.typical_mass:
@@ -169,7 +170,7 @@ def _drawn(
             torch.where(lost, best.indices, token),
             torch.where(lost, best.values, picked),
         )
-    return token[:, 0], picked[:, 0]
+    return token[..., 0], picked[..., 0]
 
 
 def reopen(confidence: Tensor, n_open: Tensor) -> Tensor:
@@ -316,16 +317,14 @@ def _draw_everywhere(
 ) -> tuple[Tensor, Tensor]:
     """What :func:`_draw` gives, by work of one size whatever the holes: nothing waits for them.
 
-    For accelerators, where picking the holes out costs a pause and their number another kernel.
+    For accelerators, where picking the holes out costs a pause and their number another kernel,
+    and so does each codebook by itself.
     """
-    tokens, log_ps = [], []
     vectors = model.codebooks[model.n_conditioning_codebooks :]
-    for p in range(open_.shape[1]):
-        logits = model.classify(hidden, p).float().flatten(0, 1)
-        token, log_p = choose(logits, uniform[:, p].flatten(), sampling, greedy, vectors[p])
-        tokens.append(token.view(open_[:, p].shape))
-        log_ps.append(log_p.view(open_[:, p].shape))
-    token, log_p = torch.stack(tokens, 1), torch.stack(log_ps, 1)
+    logits = model.classify(hidden).float().permute(2, 0, 1, 3).flatten(1, 2)  # (P, B * T, V)
+    by_book = uniform.transpose(0, 1).flatten(1)
+    found = choose(logits, by_book, sampling, greedy, vectors)
+    token, log_p = (x.view(open_.transpose(0, 1).shape).transpose(0, 1) for x in found)
     return token.masked_fill(~open_, 0), log_p.masked_fill(~open_, 0.0)
 
 
