@@ -35,6 +35,16 @@ def _aside(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
+def _forget_scratch() -> None:
+    """The products' scratch memory is a stream's: a recording must neither share nor outlive it.
+
+    Forgotten before a pass is recorded, it is allocated anew in the recording's own pool.
+    """
+    forget = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)  # only CUDA's torch has it
+    if forget is not None:
+        forget()
+
+
 class CudaRecording:
     """One recorded pass: the same kernels on the same memory, whatever codes are put there."""
 
@@ -50,11 +60,13 @@ class CudaRecording:
             aside.wait_stream(here)
             with torch.cuda.stream(aside):
                 run(self.codes)
+                _forget_scratch()
                 self.graph.capture_begin(pool=pool, capture_error_mode="thread_local")
                 try:
                     self.made = run(self.codes)
                 finally:
                     self.graph.capture_end()
+                    _forget_scratch()
             here.wait_stream(aside)
 
     def play(self, codes: Tensor) -> Tensor:
