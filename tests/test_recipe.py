@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 from conftest import chord
+from pretend_device import NAME, moved, pretend_device
 
 from vampnet import checkpoints, cli
 from vampnet.codec import SpectralCodec
@@ -17,7 +18,7 @@ from vampnet.pipeline import Pipeline
 from vampnet.prompts import Prompt
 from vampnet.sampling import Sampling
 from vampnet.training import recipe
-from vampnet.training.data import Pack, pack
+from vampnet.training.data import FULL_SCALE, Pack, pack
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,20 @@ def test_a_pack_is_mono_at_one_rate_and_keeps_the_held_out_apart(music, tmp_path
     assert whole.shape == (4 * 44100,) and 0.01 < float(whole.abs().max()) <= 1.0
     assert torch.equal(train.cut(0, 1000, 500), whole[1000:1500])
     assert (train.cut(0, len(whole) - 10, 30)[10:] == 0).all()
+
+
+def test_a_set_is_encoded_where_the_codec_lies() -> None:
+    sounds = [(chord(s, seed=i)[0].numpy() * FULL_SCALE).astype(np.int16) for i, s in enumerate((0.3, 0.2))]
+    pieces = Pack([("a", sounds[0]), ("b", sounds[1])], 44100)
+    codec = SpectralCodec(vocab_size=32, dim=16, blocks=1).eval()
+    with torch.inference_mode():
+        want = recipe.encode(pieces, codec)
+    with pretend_device():
+        moved(codec)
+        assert codec.codebooks.device.type == NAME
+        got = recipe.encode(pieces, codec)
+    assert got.codes.device.type == "cpu" and torch.equal(got.codes, want.codes)
+    assert torch.equal(got.starts, want.starts)
 
 
 def test_a_folder_without_music_is_named(tmp_path) -> None:

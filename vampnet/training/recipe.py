@@ -124,10 +124,10 @@ class CodecWindows:
 
 
 def encode(pieces: Pack, codec: Codec) -> Tokens:
-    """The codes of every piece of a pack."""
-    return Tokens.join(
-        [codec.encode(pieces.samples(i)[None, None])[0] for i in range(len(pieces.pieces))]
-    )
+    """The codes of every piece of a pack, on the CPU."""
+    device = codec.codebooks.device
+    sounds = (pieces.samples(i)[None, None].to(device) for i in range(len(pieces.pieces)))
+    return Tokens.join([codec.encode(sound)[0].cpu() for sound in sounds])
 
 
 def new_codec(pieces: Pack, recipe: Recipe) -> SpectralCodec:
