@@ -52,6 +52,17 @@ def test_a_shape_is_recorded_when_it_has_come_twice() -> None:
 
 
 @torch.inference_mode()
+def test_a_recording_keeps_what_its_pass_read() -> None:
+    model = small()
+    model.hidden = RecordedPass(model.hidden, Tape, reads=model.kept)
+    for n_frames in (5, 5, 5, 7):
+        model.hidden(codes_of(n_frames))
+    (recording,) = model.hidden.recordings.values()
+    assert [tuple(kept.shape) for kept in recording.reads] == [(1, 2, 5, 5)]
+    assert [tuple(kept.shape) for kept in model.kept()] == [(1, 2, 7, 7)]
+
+
+@torch.inference_mode()
 def test_the_shape_not_used_for_longest_is_given_up() -> None:
     recorded = RecordedPass(double, Tape)
     for n_frames in range(1, graphs.KEPT + 2):
@@ -141,19 +152,42 @@ def test_the_host_is_one_pass_ahead_and_no_more() -> None:
         assert passes == {"asked for": number + 1, "waited for": max(0, number - 1)}
 
 
+def small() -> VampNet:
+    torch.manual_seed(0)
+    config = VampNetConfig(n_layers=2, n_heads=2, embedding_dim=32, vocab_size=48, dropout=0.0)
+    model = VampNet(config).eval()
+    model.codebooks.normal_()
+    return model
+
+
 def filled(model: VampNet, device: str) -> Tensor:
     codes = torch.zeros(2, 4, 40, dtype=torch.int64, device=device)
     rng = [torch.Generator().manual_seed(1)]
     return generate(model, codes, torch.ones_like(codes, dtype=torch.bool), Sampling(steps=6), rng)
 
 
-@pytest.mark.parametrize("device", ["cpu"] + (["cuda"] if torch.cuda.is_available() else []))
+DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@torch.inference_mode()
+def test_a_recording_outlives_those_that_are_given_up(device: str) -> None:
+    model = small().to(device)
+    asked = [codes_of(n).remainder(48).to(device) for n in range(20, 22 + graphs.KEPT)]
+    want = [model.hidden(codes) for codes in asked]
+    record = graphs.CudaRecording if device == "cuda" else Tape
+    model.hidden = RecordedPass(model.hidden, record, reads=model.kept)
+    for _ in range(2):
+        for codes, found in zip(asked, want, strict=True):
+            for _ in range(3):
+                torch.testing.assert_close(model.hidden(codes), found)
+    assert isinstance(model.hidden, RecordedPass) and len(model.hidden.recordings) == graphs.KEPT
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_recorded_model_gives_the_same_tokens(device: str) -> None:
     """On a CUDA device by its own graphs, two lengths in turn; elsewhere by the stand-in."""
-    torch.manual_seed(0)
-    config = VampNetConfig(n_layers=2, n_heads=2, embedding_dim=32, vocab_size=48, dropout=0.0)
-    model = VampNet(config).eval().to(device)
-    model.codebooks.normal_()
+    model = small().to(device)
     want = filled(model, device)
     record = graphs.CudaRecording if device == "cuda" else Tape
     model.hidden = RecordedPass(model.hidden, record)

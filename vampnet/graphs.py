@@ -93,7 +93,8 @@ class RecordedPass:
     """``run`` behind recordings of it by shape; the least recently used one is given up first.
 
     run: int64 codes to a float tensor, without randomness and without a look at a value.
-    record: what makes a recording; None where there is none, and passes are only paced. Calls are
+    record: what makes a recording; None where there is none, and passes are only paced. reads:
+    tensors that the last pass read and ``run`` may give up; its recording keeps them. Calls are
     made one after the other. What cannot be recorded runs as it did, after one warning.
     """
 
@@ -102,8 +103,9 @@ class RecordedPass:
         run: Pass,
         record: Callable[..., Any] | None = CudaRecording,
         reached: Callable[[torch.device], Any] = reached,
+        reads: Callable[[], list[Tensor]] = list,
     ):
-        self.run, self.record, self.reached = run, record, reached
+        self.run, self.record, self.reached, self.reads = run, record, reached, reads
         self.before_last: Any = None  # event: what was asked for before the last pass is done
         self.seen: OrderedDict[Key, int] = OrderedDict()  # passes of a shape that ran eagerly
         self.recordings: OrderedDict[Key, Any] = OrderedDict()
@@ -139,7 +141,9 @@ class RecordedPass:
             if codes.is_cuda and not self.recordings:  # memory of no graph cannot be shared
                 self.pool = torch.cuda.graph_pool_handle()
             with torch.inference_mode(False), torch.no_grad():
-                return self.record(self.run, codes, self.pool)
+                made = self.record(self.run, codes, self.pool)
+            made.reads = self.reads()
+            return made
         except RuntimeError as error:
             self.record = None
             self.recordings.clear()

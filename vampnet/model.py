@@ -268,16 +268,22 @@ class VampNet(nn.Module):
         """What `make` makes of `weight`, once for all passes where nothing is trained.
 
         Made anew for another ``extra``, where the weight was loaded, moved or changed in place, and
-        inside what compiles or records the pass.
+        inside what compiles the pass. What is made while a pass is recorded is the recording's.
         """
-        recorded = weight.is_cuda and torch.cuda.is_current_stream_capturing()
-        if recorded or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return make()
         version = 0 if weight.is_inference() else weight._version
         key = (extra, weight.device, weight.data_ptr(), version)
-        if name not in self._made or self._made[name][0] != key:
-            self._made[name] = key, make()
-        return self._made[name][1]
+        if name in self._made and self._made[name][0] == key:
+            return self._made[name][1]
+        made = make()
+        if not (weight.is_cuda and torch.cuda.is_current_stream_capturing()):
+            self._made[name] = key, made
+        return made
+
+    def kept(self) -> list[Tensor]:
+        """Tensors that the last pass read beside the weights; the next may give them up."""
+        return [made for _, made in self._made.values()]
 
     def _bias(self, n_frames: int, dtype: torch.dtype) -> Tensor:
         """The position bias; that of the last length is at hand."""

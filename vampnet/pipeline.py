@@ -150,7 +150,8 @@ def make_ready(model: VampNet, device: str | torch.device, precision: str = "aut
     prepare(model, choose_precision(model, precision, device))
     kind = torch.device(device).type
     if kind != "cpu":
-        model.hidden = RecordedPass(model.hidden, CudaRecording if kind == "cuda" else None)
+        record = CudaRecording if kind == "cuda" else None
+        model.hidden = RecordedPass(model.hidden, record, reads=model.kept)
 
 
 class Pipeline:
