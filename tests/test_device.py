@@ -10,8 +10,8 @@ from pretend_device import NAME, moved, pretend_device
 from torch import Tensor
 
 from vampnet import checkpoints
-from vampnet.codec import DAC, LAC, Codec
-from vampnet.codec.fast import in_half_precision
+from vampnet.codec import DAC, LAC, Codec, fast
+from vampnet.codec.fast import FastNetwork, HalfNetwork
 from vampnet.codec.spectral import SpectralCodec
 from vampnet.evaluation.clips import Clip
 from vampnet.evaluation.runs import Bench
@@ -127,9 +127,13 @@ def test_a_whole_variation_on_an_accelerator_is_the_processors(loop: bool) -> No
     assert waits[0] == waits[1]
 
 
+@pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("family", [DAC, LAC])
 @torch.no_grad()
-def test_convolutional_codecs_run_on_an_accelerator(family: type[Codec]) -> None:
+def test_convolutional_codecs_run_on_an_accelerator(
+    family: type[Codec], quick: bool, monkeypatch
+) -> None:
+    """By the plain layers, as on Apple's devices, and as on CUDA."""
     torch.manual_seed(0)
     codec = family(**RATES, n_codebooks=3, codebook_size=16, codebook_dim=4).eval()
     audio = 0.2 * torch.randn(2, 1, 700)
@@ -137,23 +141,29 @@ def test_convolutional_codecs_run_on_an_accelerator(family: type[Codec]) -> None
     want = codec.decode(codes, 700)
     with pretend_device():
         moved(codec)
+        if quick:
+            monkeypatch.setattr(fast, "FAST_ON", (NAME,))
         assert torch.equal(codec.encode(audio.to(NAME)).cpu(), codes)
         torch.testing.assert_close(codec.decode(codes.to(NAME), 700).cpu(), want)
 
 
 @pytest.mark.parametrize("family", [DAC, LAC])
+@pytest.mark.parametrize("least", [0.3, 1e-3, 0.0, -40.0])
 @torch.no_grad()
 def test_float16_convolutions_change_the_sound_by_far_less_than_is_heard(
-    family: type[DAC],
+    family: type[DAC], least: float
 ) -> None:
     torch.manual_seed(0)
     codec = family(**RATES, n_codebooks=3, codebook_size=16, codebook_dim=4).eval()
     for name, parameter in codec.named_parameters():
         if name.endswith("alpha"):
             parameter.uniform_(0.3, 3.0)
+            parameter[:, ::8] = least
     codes = torch.randint(16, (2, 3, 60))
     latents = codec.quantizer.decode(codes)
-    plain, half = codec.decoder(latents), in_half_precision(codec.decoder, latents)
+    plain = codec.decoder(latents)
+    with pretend_device():
+        half = HalfNetwork(FastNetwork(moved(codec).decoder))(latents.to(NAME)).cpu()
     assert half.dtype == torch.float32 and half.shape == plain.shape
     change = (half - plain).square().mean() / plain.square().mean()
     assert 0 < change < 1e-5  # 50 dB below
@@ -166,7 +176,8 @@ def test_what_passes_the_range_of_float16_is_decoded_in_float32() -> None:
     loud[0].weight.mul_(1e6)
     loud[1].weight.mul_(1e-6)
     x = torch.randn(1, 2, 40)
-    assert torch.equal(in_half_precision(loud, x), loud(x))
+    exact = FastNetwork(loud)
+    assert torch.equal(HalfNetwork(exact)(x), exact(x))
 
 
 def test_losses_are_computed_where_the_models_lie(monkeypatch, tmp_path: Path) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from math import ceil, prod
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from vampnet.codec.codec import Codec
-from vampnet.codec.fast import FastNetwork, in_half_precision, usable
+from vampnet.codec.fast import FastNetwork, HalfNetwork, usable
 from vampnet.codec.layers import Snake, down, residual_unit, same_conv, up
 from vampnet.codec.quantizer import ResidualQuantizer
 
@@ -70,6 +69,7 @@ class DAC(Codec):
         self._fast: dict[nn.Module, FastNetwork] = {
             net: FastNetwork(net) for net in (self.encoder, self.decoder)
         }
+        self._half = HalfNetwork(self._fast[self.decoder])
 
     @staticmethod
     def stride_padding(stride: int) -> int:
@@ -119,8 +119,8 @@ class DAC(Codec):
 
     def decoding_network(self, network: nn.Module, x: Tensor) -> Tensor:
         """The decoder likewise; what is only heard may be rounded on the way."""
-        if x.is_cuda and not torch.is_grad_enabled():
-            return in_half_precision(network, x)
+        if x.is_cuda and usable(x):
+            return self._half(x)
         return self.fast_network(network, x)
 
     def _decode_window(self, codes: Tensor) -> Tensor:

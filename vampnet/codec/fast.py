@@ -6,7 +6,8 @@ factors of a Snake lie in the weights around it: alpha * snake(x) = u + sin(u)^2
 Results equal the plain layers' up to rounding; those stay what trains, what runs elsewhere and what
 defines the result.
 
-A CUDA device decodes by the plain layers, their convolutions in float16.
+On CUDA they run channels-last, too, as its convolutions want it: whole, by the library alone. The
+decoder does so in float16, whose weights are converted once.
 """
 
 from __future__ import annotations
@@ -24,26 +25,17 @@ from vampnet.codec.short_convolution import WideConvolution
 WINDOW = 1 << 20  # values of one layer that a window holds
 WIDE = 64  # channels from which short_convolution is faster than the library
 WIDE_STEPS = 256  # likewise of a strided convolution as two products
-LEAST_ALPHA = 1e-8  # a smaller one changes no float32, and nothing is divided by it
+LEAST_ALPHA = {torch.float32: 1e-8, torch.float16: 2.0**-12}  # smaller change next to nothing
+FAST_ON = ("cpu", "cuda")  # kinds of devices
 
 Convolution = nn.Conv1d | nn.ConvTranspose1d
 Layer = Callable[[Tensor], Tensor]
 
 
 def usable(x: Tensor) -> bool:
-    """Whether this path may stand for the plain layers: float32 inference on a CPU."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled()
-
-
-def in_half_precision(network: nn.Module, x: Tensor) -> Tensor:
-    """The plain layers with float16 convolutions, which sum in float32.
-
-    x: float32 (B, C, T). Returns float32 (B, C', T'), 54 to 59 dB above what float16 changes; where
-    a layer's values pass its range (65504), what the layers give in float32.
-    """
-    with torch.autocast(x.device.type, torch.float16):
-        made = network(x).float()
-    return made if torch.isfinite(made).all() else network(x)
+    """Whether this path may stand for the plain layers: float32 inference on such a device."""
+    on_it = x.device.type in FAST_ON
+    return on_it and x.dtype == torch.float32 and not torch.is_grad_enabled()
 
 
 class FastNetwork:
@@ -52,13 +44,16 @@ class FastNetwork:
     A weight that is loaded or changed in place later is noticed and prepared anew.
     """
 
+    dtype = torch.float32
+
     def __init__(self, network: nn.Module):
         self.network = network
         self._prepared: dict[nn.Module, tuple[tuple[object, ...], Layer]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """float (B, C, T) to (B, C', T'), as the plain network."""
-        return self._run(self.network, x.transpose(1, 2).contiguous()).transpose(1, 2).contiguous()
+        made = self._run(self.network, x.to(self.dtype).transpose(1, 2).contiguous())
+        return made.transpose(1, 2).contiguous().to(x.dtype)
 
     def _run(self, module: nn.Module, x: Tensor) -> Tensor:
         """float (B, T, C) through one module."""
@@ -89,9 +84,10 @@ class FastNetwork:
                 x, units = self._windows(units, x), []
             if isinstance(layer, Snake):
                 is_scaled = isinstance(before, Convolution)
-                x = add_squared_sine_(x if is_scaled else x * alpha(layer))
+                factors = alpha(layer, self.dtype).to(self.dtype)
+                x = add_squared_sine_(x if is_scaled else x * factors)
                 if not isinstance(after, Convolution):
-                    x = x.div_(alpha(layer))
+                    x = x.div_(factors)
             elif isinstance(layer, Convolution):
                 x = self._convolution(layer, before, after)(x)
             else:
@@ -100,6 +96,8 @@ class FastNetwork:
 
     def _windows(self, units: list[nn.Module], x: Tensor) -> Tensor:
         """Layers that keep length and width, window by window: float (B, T, C) to the same."""
+        if x.device.type != "cpu":
+            return self._chain(units, x)
         reach = sum(map(_reach, units))
         n_steps = x.shape[1]
         size = max(WINDOW // (x.shape[0] * x.shape[2]), 4 * reach)
@@ -127,8 +125,26 @@ class FastNetwork:
         state = tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights)
         known = self._prepared.get(layer)
         if known is None or known[0] != state:
-            known = self._prepared[layer] = state, prepare(layer, *around)
+            known = self._prepared[layer] = state, prepare(layer, *around, dtype=self.dtype)
         return known[1]
+
+
+class HalfNetwork(FastNetwork):
+    """In float16, whose convolutions sum in float32: 54 dB or more above what that changes.
+
+    Where a layer's values pass the range of float16 (65504), the result is ``exact``'s.
+    """
+
+    dtype = torch.float16
+
+    def __init__(self, exact: FastNetwork):
+        super().__init__(exact.network)
+        self.exact = exact
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """float32 (B, C, T) to (B, C', T')."""
+        made = super().__call__(x)
+        return made if torch.isfinite(made).all() else self.exact(x)
 
 
 def _reach(module: nn.Module) -> int:
@@ -140,10 +156,10 @@ def _reach(module: nn.Module) -> int:
     return sum(_reach(child) for child in module.children())
 
 
-def alpha(layer: Snake) -> Tensor:
-    """A Snake's factors, float (C,), none of them 0."""
-    found = layer.alpha.detach().view(-1)
-    return found.where(found.abs() > LEAST_ALPHA, LEAST_ALPHA)
+def alpha(layer: Snake, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A Snake's factors, float32 (C,), none too near to 0 to divide by in ``dtype``."""
+    found, least = layer.alpha.detach().view(-1), LEAST_ALPHA[dtype]
+    return found.where(found.abs() > least, least)
 
 
 def add_squared_sine_(x: Tensor) -> Tensor:
@@ -152,8 +168,13 @@ def add_squared_sine_(x: Tensor) -> Tensor:
     return x.addcmul_(sine, sine)
 
 
-def prepare(layer: Convolution, before: Snake | None = None, after: Snake | None = None) -> Layer:
-    """The fast form of a convolution; its weights are copies.
+def prepare(
+    layer: Convolution,
+    before: Snake | None = None,
+    after: Snake | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Layer:
+    """The fast form of a convolution; its weights are copies, in ``dtype``.
 
     before, after: what it stands between; its input comes scaled by the one's factors, its output
     leaves scaled by the other's.
@@ -164,11 +185,15 @@ def prepare(layer: Convolution, before: Snake | None = None, after: Snake | None
     if transposed:
         weight = weight.transpose(0, 1)
     if before is not None:
-        weight = weight / alpha(before)[:, None]
+        weight = weight / alpha(before, dtype)[:, None]
     if after is not None:
-        weight, bias = weight * alpha(after)[:, None, None], bias * alpha(after)
+        factors = alpha(after, dtype)
+        weight, bias = weight * factors[:, None, None], bias * factors
+    weight, bias = weight.to(dtype), bias.to(dtype)
     if transposed:
         return LibraryConvolution(layer, weight.transpose(0, 1), bias)
+    if weight.device.type != "cpu" or dtype != torch.float32:
+        return LibraryConvolution(layer, weight, bias)
     stride, least = layer.stride[0], min(weight.shape[:2])
     if stride > 1 and least >= WIDE_STEPS:
         return StepDown(weight, bias, stride, int(layer.padding[0]))
