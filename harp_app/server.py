@@ -180,7 +180,6 @@ def build(options: Options, models: Models, found: Mapping[str, Preset] | None =
     storage = Storage(options.keep_s)
     try:
         _keep_to_itself()
-        os.environ["GRADIO_TEMP_DIR"] = str(storage.root)
         known = presets(Path(options.presets) if options.presets else None) if not found else found
         jobs = Jobs(options.at_once, options.waiting)
         limits = dataclasses.replace(ENDPOINT_LIMITS, max_duration_s=options.max_seconds)
@@ -200,6 +199,14 @@ def _keep_to_itself() -> None:
     os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
 
 
+def _keep_files_in(root: Path) -> None:
+    """Have gradio put its files into ``root``; it asks the environment but once, at its import."""
+    os.environ["GRADIO_TEMP_DIR"] = str(root)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("gradio.") and "DEFAULT_TEMP_DIR" in vars(module):
+            vars(module)["DEFAULT_TEMP_DIR"] = str(root)
+
+
 def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Storage) -> Endpoint:
     import fastapi
     import gradio as gr
@@ -207,6 +214,7 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
     from harp_app import protocol
     from harp_app.arrivals import Arrivals
 
+    _keep_files_in(storage.root)
     harp = protocol.find_harp()
     log.info("HARP is spoken by %s", harp.source)
     blocks, dress = _page(harp, jobs, processor)

@@ -440,6 +440,19 @@ def test_files_are_gone_after_the_server(harp, tmp_path):
     assert not root.exists()
 
 
+def test_every_server_keeps_gradios_files_in_its_own_folder(tmp_path, monkeypatch):
+    (tmp_path / "gradio").touch()  # as good as a folder of another user: nothing can be put there
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
+    for module in ("routes", "route_utils"):
+        monkeypatch.setattr(f"gradio.{module}.DEFAULT_TEMP_DIR", str(tmp_path / "gradio"))
+    for _ in range(2):
+        with running(FakePipeline()) as site:
+            [folder] = tmp_path.glob("vampnet-harp-*")
+            assert folder == site.endpoint.storage.root
+    assert [left.name for left in tmp_path.iterdir()] == ["gradio"]
+
+
 # -- serve and its options
 
 
