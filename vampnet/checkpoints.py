@@ -12,8 +12,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import stat
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,7 +115,8 @@ def save_folder(
     """Write the parts given as a folder of ours, the config last, and return it.
 
     metadata: plain JSON values: licence, attribution, hash of the training data. dtype: float32 or
-    float16 (half the size; rounds the weights). Raises CheckpointError where float16 overflows.
+    float16 (half the size; rounds the weights). Raises CheckpointError where float16 overflows,
+    OSError where the disk takes no more.
     """
     if dtype not in (torch.float32, torch.float16):
         raise ValueError(f"dtype is {dtype}; it must be torch.float32 or torch.float16")
@@ -126,12 +129,11 @@ def save_folder(
         if isinstance(part, VampNet):
             del state["codebooks"]  # the codec's; copied in again at load
         state = {key: _stored(f"{name} {key}", value, dtype) for key, value in state.items()}
-        path = folder / f"{name}.safetensors"
-        save_file(state, path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)
+        with whole_file(folder / f"{name}.safetensors") as part_of_file:
+            save_file(state, part_of_file)
     config = json.dumps(_describe(codec, coarse, c2f, dict(metadata or {})), indent=2)
-    (folder / f"{CONFIG}.part").write_text(config + "\n", encoding="utf-8")
-    os.replace(folder / f"{CONFIG}.part", folder / CONFIG)
+    with whole_file(folder / CONFIG) as part_of_file:
+        part_of_file.write_text(config + "\n", encoding="utf-8")
     return folder
 
 
@@ -362,6 +364,27 @@ def _fill(module: Module, state: State, path: Path) -> Module:
 
 
 # Writing -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A place to write to: it becomes ``path`` once what is inside is done, or is deleted.
+
+    The file gets the rights of any new file: safetensors gives its own to the owner alone. Raises
+    OSError, naming ``path``, where it cannot be written, whatever the writer makes of that.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        part.touch()
+        mode = stat.S_IMODE(part.stat().st_mode)
+        yield part
+        part.chmod(mode)
+        os.replace(part, path)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _describe(

@@ -76,14 +76,16 @@ def write(
     """Write the data pack, at most ``max_mib`` MiB: everything but as many clips as there is room.
 
     pieces: those of ``tokens["train"]``, in the same order; tokens: by split. Raises ValueError
-    where not even a clip finds room.
+    where not even a clip finds room, OSError where the disk takes no more.
     """
     bits = max(1, math.ceil(math.log2(codec.vocab_size)))
     index: dict = {"rate_hz": pieces.rate_hz, "bits": bits, "splits": {}, "clips": []}
     room = max_mib * 2**20
     target = Path(target)
-    partial = target.with_name(target.name + ".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with (
+        checkpoints.whole_file(target) as part,
+        zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive,
+    ):
         for split, found in tokens.items():
             archive.writestr(f"{split}.codes", squeeze(found.codes, bits))
             starts = found.starts.tolist()
@@ -100,11 +102,9 @@ def write(
             room -= len(sound) + 200
             archive.writestr(name, sound)
             index["clips"].append(place)
+        if not index["clips"]:
+            raise ValueError(f"{max_mib} MiB hold no audio beside codes and codec; allow more")
         archive.writestr(INDEX, json.dumps(index))
-    if not index["clips"]:
-        partial.unlink()
-        raise ValueError(f"{max_mib} MiB hold no audio beside codes and codec; allow more")
-    partial.replace(target)
     if log:
         minutes = sum(n for _, _, n in index["clips"]) * codec.hop_length / pieces.rate_hz / 60
         log(f"{target.stat().st_size / 2**20:.1f} MiB, {minutes:.0f} minutes of audio in clips")

@@ -112,10 +112,14 @@ class CodecWindows:
         self.device = codec.codebooks.device
 
     def __call__(self, n_items: int, n_frames: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Audio, float (B, 1, T * hop), and codes, int64 (B, N, T)."""
-        room = (self.tokens.starts.diff() - n_frames + 1).clamp(min=0).double()
+        """Audio, float (B, 1, T * hop), and codes, int64 (B, N, T).
+
+        Raises ValueError when no piece is ``n_frames`` long.
+        """
+        room = self.tokens.room(n_frames)
         sounds, codes = [], []
-        for piece in torch.multinomial(room, n_items, replacement=True, generator=rng).tolist():
+        drawn = torch.multinomial(room.double(), n_items, replacement=True, generator=rng)
+        for piece in drawn.tolist():
             start = int(torch.randint(int(room[piece]), (), generator=rng))
             sounds.append(self.pieces.cut(piece, start * self.hop, n_frames * self.hop))
             first = int(self.tokens.starts[piece]) + start

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from vampnet.checkpoints import whole_file
 
 
 class Tokens:
@@ -21,7 +24,10 @@ class Tokens:
     @classmethod
     def load(cls, path: str | Path) -> Tokens:
         """Read a file that :meth:`save` wrote. Raises FileNotFoundError or ValueError."""
-        tensors = load_file(str(path))
+        try:
+            tensors = load_file(str(path))
+        except SafetensorError as error:
+            raise ValueError(f"{path} is damaged ({error}); delete it and run again") from None
         if set(tensors) != {"codes", "starts"}:
             raise ValueError(f"{path} holds {sorted(tensors)}; a token file has codes and starts")
         return cls(tensors["codes"], tensors["starts"])
@@ -33,23 +39,39 @@ class Tokens:
         return cls(torch.cat([p.to(torch.int16) for p in pieces], dim=1), lengths.cumsum(0))
 
     def save(self, path: str | Path) -> None:
-        """Write as safetensors."""
-        save_file({"codes": self.codes.contiguous(), "starts": self.starts}, str(path))
+        """Write as safetensors. Raises OSError where the disk takes no more."""
+        with whole_file(Path(path)) as part:
+            save_file({"codes": self.codes.contiguous(), "starts": self.starts}, part)
 
     @property
     def n_frames(self) -> int:
         """Frames in all pieces together."""
         return self.codes.shape[1]
 
+    @property
+    def longest(self) -> int:
+        """Frames of the longest piece."""
+        return int(self.starts.diff().max())
+
+    def room(self, n_frames: int) -> Tensor:
+        """How many windows of ``n_frames`` each piece has, int64 (P,).
+
+        Raises ValueError when none of them has one.
+        """
+        room = (self.starts.diff() - n_frames + 1).clamp(min=0)
+        if not room.any():
+            raise ValueError(
+                f"a window has {n_frames} frames but the longest piece only {self.longest}; "
+                "take longer music or, for the masked models, fewer frames a window (--frames)"
+            )
+        return room
+
     def windows(self, n_items: int, n_frames: int, rng: torch.Generator) -> Tensor:
         """Random windows, int64 (B, N, T); pieces are drawn by how many windows fit into them.
 
         Raises ValueError when no piece is ``n_frames`` long.
         """
-        room = (self.starts.diff() - n_frames + 1).clamp(min=0)
-        if not room.any():
-            longest = int(self.starts.diff().max())
-            raise ValueError(f"a window has {n_frames} frames but the longest piece only {longest}")
+        room = self.room(n_frames)
         piece = torch.multinomial(room.double(), n_items, replacement=True, generator=rng)
         share = torch.rand(n_items, generator=rng, dtype=torch.float64)
         first = self.starts[piece] + (share * room[piece]).long()
