@@ -109,10 +109,15 @@ def test_the_clock_of_a_timed_plan_goes_on_after_a_stop(tmp_path, monkeypatch) -
     assert lines[-1]["step"] == lines[-1]["seconds"] == 30
 
 
-def test_the_rate_of_a_timed_plan_falls_with_the_clock() -> None:
-    plan = Plan(10, 1, 1, 1.0, 5, 0.0, minutes=2.0)
-    assert rate_at(4, plan, 0.1) == 1.0 and rate_at(10**6, plan, 60.0) == pytest.approx(0.5)
-    assert rate_at(10**6, plan, 120.0) == pytest.approx(0.0, abs=1e-9)
+def test_the_rate_of_a_timed_plan_climbs_and_falls_with_the_clock_alone() -> None:
+    plan = Plan(10, 1, 1, 1.0, 300, 0.0, minutes=2.0)
+    rates = [rate_at(7, plan, 0.1 * tenth) for tenth in range(1201)]
+    assert rates == [rate_at(10**6, plan, 0.1 * tenth) for tenth in range(1201)]
+    top = rates.index(max(rates))
+    assert max(rates) == pytest.approx(1.0) and top == pytest.approx(60, abs=1)  # 6 s of 120
+    assert all(0 <= b - a < 0.02 for a, b in zip(rates[:top], rates[1:], strict=False))
+    assert all(0 <= a - b < 0.002 for a, b in zip(rates[top:], rates[top + 1 :], strict=False))
+    assert rates[-1] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_minutes_are_shared_among_the_stages() -> None:

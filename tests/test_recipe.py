@@ -48,7 +48,7 @@ def test_a_pack_is_mono_at_one_rate_and_keeps_the_held_out_apart(music, tmp_path
 
 
 def test_a_set_is_encoded_where_the_codec_lies() -> None:
-    sounds = [(chord(s, seed=i)[0].numpy() * FULL_SCALE).astype(np.int16) for i, s in enumerate((0.3, 0.2))]
+    sounds = [(chord(s)[0].numpy() * FULL_SCALE).astype(np.int16) for s in (0.3, 0.2)]
     pieces = Pack([("a", sounds[0]), ("b", sounds[1])], 44100)
     codec = SpectralCodec(vocab_size=32, dim=16, blocks=1).eval()
     with torch.inference_mode():
@@ -59,6 +59,14 @@ def test_a_set_is_encoded_where_the_codec_lies() -> None:
         got = recipe.encode(pieces, codec)
     assert got.codes.device.type == "cpu" and torch.equal(got.codes, want.codes)
     assert torch.equal(got.starts, want.starts)
+
+
+def test_windows_that_no_piece_has_are_named(tiny_codec) -> None:
+    pieces = Pack([("a", np.zeros(9 * 768, np.int16))], 44100)
+    windows = recipe.CodecWindows(pieces, tiny_codec, recipe.encode(pieces, tiny_codec))
+    assert windows(2, 9, torch.Generator())[1].shape == (2, 14, 9)
+    with pytest.raises(ValueError, match="a window has 10 frames but the longest piece only 9"):
+        windows(2, 10, torch.Generator())
 
 
 def test_a_folder_without_music_is_named(tmp_path) -> None:
@@ -113,3 +121,12 @@ def test_a_plan_that_cannot_be_is_named(change: dict) -> None:
     (name, value), *_ = change.items()
     with pytest.raises(ValueError, match=f"{name} is {value}"):
         recipe.plan(**change)
+
+
+def test_a_stopped_command_says_how_to_go_on(monkeypatch, capsys) -> None:
+    def stopped(*arguments, **options) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipe, "train", stopped)
+    assert cli.main(["train", "music", "work"]) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err

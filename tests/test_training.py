@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import chord
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from vampnet.model import VampNet, VampNetConfig
 from vampnet.training import loop
 from vampnet.training.decoder import DecoderTraining, train_decoder
-from vampnet.training.loop import rate_at
+from vampnet.training.loop import Plan, rate_at, run
 from vampnet.training.masked import MaskedTraining, initialize, report, train_masked
 from vampnet.training.masking import hidden_ratio, training_mask
 from vampnet.training.tokens import Tokens
@@ -25,10 +28,10 @@ def song(n_frames: int = 400, seed: int = 0) -> torch.Tensor:
     return (start + torch.arange(n_frames)[None] * torch.tensor([[1], [2], [3], [5]])) % 16
 
 
-def small_model() -> VampNet:
+def small_model(dropout: float = 0.0) -> VampNet:
     torch.manual_seed(0)
     config = VampNetConfig(
-        n_codebooks=4, n_layers=1, n_heads=2, embedding_dim=32, vocab_size=16, dropout=0.0
+        n_codebooks=4, n_layers=1, n_heads=2, embedding_dim=32, vocab_size=16, dropout=dropout
     )
     model = VampNet(config)
     initialize(model, torch.randn(4, 16, 8, generator=torch.Generator().manual_seed(1)))
@@ -63,8 +66,29 @@ def test_windows_never_cross_pieces_and_files_keep_them(tmp_path) -> None:
     assert windows.shape == (200, 4, 12)
     assert (windows == windows[:, :1, :1]).all()
     assert set(windows[:, 0, 0].tolist()) == {0, 1, 2}
-    with pytest.raises(ValueError, match="longest piece only 50"):
+    with pytest.raises(ValueError, match="longest piece only 50.*--frames"):
         again.windows(1, 51, torch.Generator())
+
+
+def test_files_are_for_all_to_read_and_appear_whole(tmp_path, monkeypatch) -> None:
+    tokens, file = Tokens.join([song()]), tmp_path / "t.tokens"
+    (tmp_path / "plain").touch()
+    tokens.save(file)
+    assert file.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    before = file.read_bytes()
+
+    def full(tensors, path) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: no space left")
+
+    monkeypatch.setattr("vampnet.training.tokens.save_file", full)
+    with pytest.raises(OSError, match="t.tokens cannot be written: .*no space left"):
+        tokens.save(file)
+    assert file.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+    for damaged in (before[: len(before) // 2], b"x" * 99, b""):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match="t.tokens is damaged"):
+            Tokens.load(file)
 
 
 @pytest.mark.parametrize("narrow", [False, True])
@@ -90,34 +114,93 @@ def test_a_model_learns_what_can_be_learnt_and_the_log_says_so(
     assert lines[-1]["heldout"]["0.5"] == after["0.5"]
 
 
-def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path) -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("stop", [None, signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path, stop, dropout) -> None:
     tokens = Tokens.join([song()])
-    fields = dict(batch=2, frames=16, warmup=2, report_every=100, save_every=3)
-    whole = train_masked(
-        small_model(), tokens, None, MaskedTraining(steps=6, **fields), tmp_path / "a"
-    )
+    plan = MaskedTraining(steps=6, batch=2, frames=16, warmup=2, report_every=100, save_every=3)
+    model = small_model(dropout)
+    torch.rand(3)  # a training has chance of its own
+    before = torch.get_rng_state()
+    whole = train_masked(model, tokens, None, plan, tmp_path / "a")
+    assert torch.equal(torch.get_rng_state(), before)
+    original, calls, handlers = tokens.windows, [], signal.getsignal(signal.SIGINT)
 
-    class Stop(Exception):
+    class Broken(Exception):
         pass
-
-    # stop after the third step, by the state that it saved
-    plan = MaskedTraining(steps=6, **fields)
-    half = small_model()
-    original, calls = tokens.windows, []
 
     def windows(*arguments):
         calls.append(1)
-        if len(calls) == 5:
-            raise Stop
+        if len(calls) == 5 and stop:
+            signal.raise_signal(stop)  # in the midst of a step
+        elif len(calls) == 5:
+            raise Broken  # only the state of the third step is saved
         return original(*arguments)
 
     tokens.windows = windows  # type: ignore[method-assign]
-    with pytest.raises(Stop):
-        train_masked(half, tokens, None, plan, tmp_path / "b")
+    with pytest.raises(KeyboardInterrupt if stop else Broken, match="goes on" if stop else None):
+        train_masked(small_model(dropout), tokens, None, plan, tmp_path / "b")
     tokens.windows = original  # type: ignore[method-assign]
-    resumed = train_masked(small_model(), tokens, None, plan, tmp_path / "b")
+    assert torch.load(tmp_path / "b" / "state.pt")["step"] == (5 if stop else 3)
+    assert signal.getsignal(signal.SIGINT) is handlers
+    model = small_model(dropout)
+    torch.rand(7)  # what others draw does not count
+    resumed = train_masked(model, tokens, None, plan, tmp_path / "b")
     for name, value in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], value)
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_a_second_stop_does_not_wait_and_one_in_the_last_report_is_not_lost(tmp_path) -> None:
+    model, plan = torch.nn.Linear(2, 1), Plan(2, 1, 1, 0.1, 1, 0.0)
+
+    def loss(rng: torch.Generator) -> torch.Tensor:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the second one was kept back")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(model, loss, plan, tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt, match="goes on"):
+        run(
+            model,
+            lambda rng: model(torch.rand(4, 2, generator=rng)).square().mean(),
+            plan,
+            tmp_path / "b",
+            lambda: signal.raise_signal(signal.SIGINT) or {},
+        )
+
+
+def test_what_cannot_be_measured_loses_no_training(tmp_path) -> None:
+    plan = MaskedTraining(steps=2, batch=2, frames=16, warmup=1, report_every=1)
+    lines: list[dict] = []
+    short = Tokens.join([song(5), song(12)])
+    train_masked(small_model(), Tokens.join([song()]), short, plan, tmp_path / "a", lines.append)
+    assert "longest piece has 12 frames, a window 16" in lines[0]["heldout"]
+    assert [line["step"] for line in lines[1:]] == [1, 2] and "heldout" not in lines[-1]
+
+    def figures() -> dict:
+        raise ValueError("cannot be measured")
+
+    model = torch.nn.Linear(2, 1)
+    plan = Plan(9, 1, 1, 0.1, 1, 0.0, save_every=3, report_every=3)
+    with pytest.raises(ValueError, match="cannot be measured"):
+        run(model, lambda rng: model(torch.ones(2)).sum(), plan, tmp_path / "b", figures)
+    assert torch.load(tmp_path / "b" / "state.pt")["step"] == 3
+
+
+def test_a_state_is_never_older_than_two_minutes(tmp_path, monkeypatch) -> None:
+    model, now = torch.nn.Linear(2, 1), [0.0]
+    ages = []
+
+    def loss(rng: torch.Generator) -> torch.Tensor:
+        state = tmp_path / "state.pt"
+        ages.append(now[0] - (torch.load(state)["seconds"] if state.exists() else 0.0))
+        now[0] += 7.0
+        return model(torch.ones(2)).sum().square()
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    run(model, loss, Plan(60, 1, 1, 0.1, 1, 0.0, save_every=10**4, report_every=10**4), tmp_path)
+    assert max(ages) <= 120 and now[0] == 7.0 * 60
 
 
 def test_the_rate_climbs_then_falls_to_nothing() -> None:

@@ -21,6 +21,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     from vampnet.machine import check_device
+    from vampnet.training.loop import STOPPED
     from vampnet.training.recipe import plan, train
 
     options = given(args, TRAIN)
@@ -28,14 +29,17 @@ def _train(args: argparse.Namespace) -> None:
     base = options.pop("base", "default")
     licence, device = options.pop("licence", "unstated"), options.pop("device", "cpu")
     check_device(device)
-    made = train(
-        args.music,
-        args.work,
-        plan(**options, device=device),
-        base=None if base == "none" else base,
-        held_out=words,
-        licence=licence,
-        device=device,
-        log=say,
-    )
+    try:
+        made = train(
+            args.music,
+            args.work,
+            plan(**options, device=device),
+            base=None if base == "none" else base,
+            held_out=words,
+            licence=licence,
+            device=device,
+            log=say,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(STOPPED) from None
     print(f"wrote {made}; use it with --model {made}")

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vampnet.checkpoints import whole_file
 from vampnet.precision import has_bfloat16_products
 
-SAVE_EVERY_S = 120.0  # where a plan is one of minutes
+SAVE_EVERY_S = 120.0  # at the latest, whatever a step takes
+WARMUP_SHARE = 0.05  # of the time, where a plan is one of minutes
+STOPPED = "stopped; the same command goes on from here"
 
 
 @dataclass(frozen=True)
@@ -22,8 +29,8 @@ class Plan:
     """How long and how fast: steps, windows a step, frames a window, peak learning rate.
 
     The rate climbs for ``warmup`` steps and then falls to nothing as a cosine over the rest.
-    ``save_every`` and ``report_every`` are in steps. With ``minutes`` above 0 the time decides and
-    not ``steps``: the rate falls with the clock, and the state is saved every few minutes too.
+    ``save_every`` and ``report_every`` are in steps; the state is saved every two minutes too.
+    With ``minutes`` above 0 the time decides and not ``steps``: the rate goes with the clock.
     """
 
     steps: int
@@ -42,15 +49,18 @@ class Plan:
 def rate_at(step: int, plan: Plan, seconds: float = 0.0) -> float:
     """Learning rate of a step (0-based): linear warm-up, then half a cosine down to zero.
 
-    seconds: trained so far; they count where the plan is one of minutes.
+    seconds: trained so far. Where the plan is one of minutes they alone count, so that neither a
+    slow machine nor a fast one misses the climb or the fall.
     """
-    if step < plan.warmup:
-        return plan.learning_rate * (step + 1) / plan.warmup
     if plan.minutes:
-        progress = seconds / (60 * plan.minutes)
+        done = seconds / (60 * plan.minutes)
+        climbed, progress = done / WARMUP_SHARE, (done - WARMUP_SHARE) / (1 - WARMUP_SHARE)
     else:
+        climbed = (step + 1) / plan.warmup if step < plan.warmup else 1.0
         progress = (step - plan.warmup) / max(1, plan.steps - plan.warmup)
-    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    if climbed < 1:
+        return plan.learning_rate * climbed
+    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress))))
 
 
 def run(
@@ -67,46 +77,135 @@ def run(
     where that multiplies bfloat16 faster, the loss is taken under bfloat16 autocast. Every
     ``report_every`` steps a line of JSON goes to ``folder/log.jsonl`` (and to ``log``): step,
     seconds, learning rate, mean training loss and what ``figures`` measures. Raises RuntimeError
-    when the loss is no longer a number; the last saved state is untouched then.
+    when the loss is no longer a number; the last saved state is untouched then. Ctrl-C and SIGTERM
+    raise KeyboardInterrupt after the step, whose state is saved.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = _optimizer(model, plan)
-    rng = torch.Generator().manual_seed(plan.seed)
-    step, seconds = _resume(folder / "state.pt", model, optimizer, rng)
     device = next(model.parameters()).device
-    narrow = has_bfloat16_products(device)
-    model.train()
-    began, saved, losses = time.monotonic() - seconds, seconds, []
-    while not _over(step, seconds, plan):
-        rate = rate_at(step, plan, seconds)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
-            loss = loss_of(rng)
-        optimizer.zero_grad(set_to_none=True)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), _stops() as stops:
+        training = _Training(model, plan, device, folder / "state.pt")
+        model.train()
+        saved, losses = training.seconds, []
+        while not training.over:
+            losses.append(training.one_step(loss_of))
+            over = training.over
+            late = training.seconds - saved >= SAVE_EVERY_S
+            if training.step % plan.save_every == 0 or over or late or stops:
+                training.save()
+                saved = training.seconds
+            if stops:
+                raise KeyboardInterrupt(STOPPED)
+            if training.step % plan.report_every == 0 or over:
+                _tell(training.facts(losses) | (figures() if figures else {}), folder, log)
+                losses = []
+        model.eval()
+        if stops:  # during the last report
+            raise KeyboardInterrupt(STOPPED)
+
+
+class _Training:
+    """What a stop must not lose: weights, optimiser, chance, steps and seconds."""
+
+    def __init__(self, model: nn.Module, plan: Plan, device: torch.device, path: Path):
+        self.model, self.plan, self.device, self.path = model, plan, device, path
+        self.optimizer = _optimizer(model, plan)
+        self.rng = torch.Generator().manual_seed(plan.seed)
+        self.narrow = has_bfloat16_products(device)
+        self.step, self.seconds, self.rate = 0, 0.0, 0.0
+        torch.manual_seed(plan.seed)  # dropout draws from the global generators
+        if path.exists():
+            self._resume(torch.load(path, weights_only=True, map_location="cpu"))
+        self.began = time.monotonic() - self.seconds
+
+    @property
+    def over(self) -> bool:
+        """Whether the plan's steps, or its minutes, are done."""
+        if self.plan.minutes:
+            return self.seconds >= 60 * self.plan.minutes
+        return self.step >= self.plan.steps
+
+    def one_step(self, loss_of: Callable[[torch.Generator], Tensor]) -> float:
+        """Loss, gradients and an update; the loss."""
+        self.rate = rate_at(self.step, self.plan, self.seconds)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.narrow):
+            loss = loss_of(self.rng)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
-        optimizer.step()
-        losses.append(float(loss.detach()))  # the one wait for the device
-        if not math.isfinite(losses[-1]):
-            raise RuntimeError(f"the loss is {losses[-1]} at step {step}; lower the learning rate")
-        step, seconds = step + 1, time.monotonic() - began
-        over = _over(step, seconds, plan)
-        if step % plan.report_every == 0 or over:
-            line = {"step": step, "seconds": round(seconds, 1), "learning_rate": rate}
-            line |= {"loss": round(sum(losses) / len(losses), 4)} | (figures() if figures else {})
-            losses = []
-            _tell(line, folder, log)
-        late = plan.minutes > 0 and seconds - saved >= SAVE_EVERY_S
-        if step % plan.save_every == 0 or over or late:
-            _save(folder / "state.pt", model, optimizer, rng, step, seconds)
-            saved = seconds
-    model.eval()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+        self.optimizer.step()
+        found = float(loss.detach())  # the one wait for the device
+        if not math.isfinite(found):
+            raise RuntimeError(f"the loss is {found} at step {self.step}; lower the learning rate")
+        self.step, self.seconds = self.step + 1, time.monotonic() - self.began
+        return found
+
+    def facts(self, losses: list[float]) -> dict:
+        """A line of the log."""
+        line = {"step": self.step, "seconds": round(self.seconds, 1), "learning_rate": self.rate}
+        return line | {"loss": round(sum(losses) / len(losses), 4)}
+
+    def save(self) -> None:
+        """Write the state; a stop in the middle of writing leaves the old one."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": self.rng.get_state(),
+            "chance": _chance(self.device),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        with whole_file(self.path) as part:
+            torch.save(state, part)
+
+    def _resume(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.set_state(state["rng"])
+        self.step, self.seconds = int(state["step"]), float(state.get("seconds", 0.0))
+        chance = state.get("chance", {})
+        if "cpu" in chance:
+            torch.set_rng_state(chance["cpu"])
+        if "cuda" in chance and self.device.type == "cuda":
+            torch.cuda.set_rng_state(chance["cuda"], self.device)
 
 
-def _over(step: int, seconds: float, plan: Plan) -> bool:
-    return seconds >= 60 * plan.minutes if plan.minutes else step >= plan.steps
+def _chance(device: torch.device) -> dict[str, Tensor]:
+    """The states of the global generators that layers on a device draw from."""
+    found = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    return found
+
+
+@contextmanager
+def _stops() -> Iterator[list[int]]:
+    """Signals to stop that came, as a list that fills; a second one is no longer kept back.
+
+    A stop in the middle of a step would leave weights and optimiser out of step with each other.
+    """
+    came: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+        restore()
+
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    if threading.current_thread() is threading.main_thread():  # others may not
+        for number in (signal.SIGINT, signal.SIGTERM):
+            how = signal.getsignal(number)
+            if how not in (None, signal.SIG_IGN):  # as a shell does for what it runs behind it
+                before[number] = signal.signal(number, note)
+    try:
+        yield came
+    finally:
+        restore()
 
 
 def _tell(line: dict, folder: Path, log: Callable[[dict], None] | None) -> None:
@@ -124,35 +223,3 @@ def _optimizer(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.98))
-
-
-def _resume(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, rng: torch.Generator
-) -> tuple[int, float]:
-    if not path.exists():
-        return 0, 0.0
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    rng.set_state(state["rng"])
-    return int(state["step"]), float(state.get("seconds", 0.0))
-
-
-def _save(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    rng: torch.Generator,
-    step: int,
-    seconds: float,
-) -> None:
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "rng": rng.get_state(),
-        "step": step,
-        "seconds": seconds,
-    }
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)  # a stop in the middle of writing leaves the old state

@@ -122,9 +122,15 @@ def train_masked(
 ) -> VampNet:
     """Train ``model`` in place, resuming from ``folder/state.pt``; see ``loop.run``.
 
-    With ``heldout`` tokens the log gets masked loss and accuracy by mask ratio.
+    With ``heldout`` tokens the log gets masked loss and accuracy by mask ratio, unless no piece of
+    them is as long as a window: then it gets a line that says so.
     """
     c = model.config
+    if heldout and heldout.longest < plan.frames:
+        if log:
+            lengths = f"the longest piece has {heldout.longest} frames, a window {plan.frames}"
+            log({"heldout": f"not measured: {lengths}"})
+        heldout = None
 
     def loss(rng: torch.Generator) -> Tensor:
         codes = train.windows(plan.batch, plan.frames, rng)[:, : c.n_codebooks]
