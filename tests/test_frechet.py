@@ -9,7 +9,9 @@ import torch
 from conftest import chord, noise
 
 from vampnet.evaluation import musicnn
+from vampnet.evaluation.clips import Clip
 from vampnet.evaluation.embeddings import LevelEmbedding, MusicnnEmbedding, embed, offline
+from vampnet.evaluation.experiments import Setting
 from vampnet.evaluation.frechet import (
     Axes,
     bandwidth,
@@ -18,6 +20,8 @@ from vampnet.evaluation.frechet import (
     kernel_distance,
 )
 from vampnet.evaluation.intervals import jackknife
+from vampnet.evaluation.runs import Job, Result
+from vampnet.evaluation.scores import Scores
 from vampnet.mel import mel_bands
 
 
@@ -91,6 +95,16 @@ def test_a_clip_is_never_held_against_itself():
         frechet_at_infinity(real[:3], range(3), real[:3])
 
 
+def test_a_clip_left_out_is_in_no_draw():
+    real, made = clips(20, 4, 1), clips(20, 4, 2)
+    found = frechet_at_infinity(made, range(20), real, without=[3, 7])
+    for number in (3, 7):
+        made[number], real[number] = made[number] + 100, real[number] - 100
+    assert frechet_at_infinity(made, range(20), real, without=[3, 7]) == found
+    with pytest.raises(ValueError, match="3 real clips; at least 4"):
+        frechet_at_infinity(made[:4], range(4), real[:4], without=[0])
+
+
 def test_what_lies_off_the_axes_of_real_music_is_seen():
     real = gaussian(200, 3, 1) @ gaussian(3, 30, 2)  # real music varies in 3 of 30 directions
     axes = Axes.of(real, n_axes=3)
@@ -127,6 +141,45 @@ def test_the_kernel_distance_is_unbiased_and_grows():
         assert kernel_distance(real, places, real, places, width) == pytest.approx(0, abs=1e-6)
     means = torch.tensor(found).mean(0)
     assert abs(means[0]) < 0.6 < means[1] < means[2]
+
+
+# Settings ----------------------------------------------------------------------------------------
+
+BOTH = pytest.mark.parametrize("measure", ["frechet:musicnn", "kernel:musicnn"])
+
+
+def scores(real: list[torch.Tensor], **made: list[torch.Tensor]) -> Scores:
+    """Of settings that were run on the first clips, each on as many as it has sounds."""
+    found = {}
+    for name, sounds in {"real music": real, **made}.items():
+        setting = Setting(name, "real" if sounds is real else "vamp")
+        for number, points in enumerate(sounds):
+            job = Job(setting, Clip(number, "", torch.zeros(3), 44100), 0)
+            found[job] = Result({}, {"musicnn": points})
+    return Scores(found)
+
+
+@BOTH
+def test_a_copy_is_no_nearer_than_other_music_of_the_kind(measure):
+    for seed in range(3):
+        real = [2 * points for points in clips(36, 8, seed)]
+        fresh = [2 * points for points in clips(16, 8, 100 + seed)]
+        gain = scores(real, fresh=fresh, copied=real[:16]).difference("fresh", "copied", measure)
+        assert gain.half > 0 and gain.low < 0 < gain.high
+
+
+@BOTH
+def test_settings_differ_by_what_they_made_of_the_clips_of_both(measure):
+    made = clips(20, 4, 2, 0.5)
+    found = scores(clips(32, 4, 1), many=made, few=made[:12])
+    difference = found.difference("few", "many", measure)
+    assert difference.value == 0 and difference.half == 0
+    assert found.estimate("few", measure) != found.estimate("many", measure)
+
+
+def test_four_clips_have_a_distance_and_no_interval():
+    found = scores(clips(4, 3, 1), made=clips(3, 3, 2)).estimate("made", "frechet:musicnn")
+    assert math.isfinite(found.value) and math.isnan(found.half)
 
 
 # Embeddings --------------------------------------------------------------------------------------

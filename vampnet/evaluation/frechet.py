@@ -9,7 +9,7 @@ music of this kind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 AXES = 16  # principal axes of the real music in which the Frechet distance is taken
 SHARES = (0.6, 0.7, 0.85, 1.0)  # of the clips, for the extrapolation
 DRAWS = 24  # random halves of the clips that the extrapolation is averaged over
+LEAST_REAL = 4  # real clips; of fewer, no half says how they vary
 KERNEL_SCALE = 100.0  # the kernel distance is told in hundredths, as its authors do
 
 
@@ -71,30 +72,32 @@ def frechet_at_infinity(
     real: Sequence[Tensor],
     draws: int = DRAWS,
     seed: int = 0,
+    without: Collection[int] = (),
 ) -> float:
     """Frechet distance as it would be with infinitely many clips; may fall below 0 by chance.
 
     made: points float (patches, D) of each sound, ``clips`` the number of the real clip it was made
     of; real: points of every real clip. Each draw holds made sounds against real clips of other
     numbers, at several sizes; a line through the distances over 1 / size tells the limit.
+    without: numbers to leave out of every draw. The draws do not depend on what was made or left
+    out, so distances that are held against each other differ by the sounds alone.
     Raises ValueError below 4 real clips.
     """
-    if len(real) < 4:
-        raise ValueError(f"{len(real)} real clips; at least 4 are needed")
+    left = set(range(len(real))) - set(without)
+    if len(left) < LEAST_REAL:
+        raise ValueError(f"{len(left)} real clips; at least {LEAST_REAL} are needed")
     rng = torch.Generator().manual_seed(seed)
     takes: dict[int, list[Tensor]] = {}
     for clip, points in zip(clips, made, strict=True):
         takes.setdefault(clip, []).append(points)
     limits = []
     for _ in range(draws):
-        order = torch.randperm(len(real), generator=rng).tolist()
-        mine = [c for c in order if c in takes][: max(2, len(real) // 2)]
-        others = [c for c in order if c not in mine]
-        picked = [int(torch.randint(len(takes[c]), (), generator=rng)) for c in mine]
-        ours = [takes[c][i] for c, i in zip(mine, picked, strict=True)]
-        distances = [
-            frechet_distance(_share(ours, s), _share([real[c] for c in others], s)) for s in SHARES
-        ]
+        order = [c for c in torch.randperm(len(real), generator=rng).tolist() if c in left]
+        turns = torch.rand(len(real), generator=rng).tolist()  # which take of each clip
+        mine = [c for c in order if c in takes][: max(2, len(left) // 2)]
+        others = [real[c] for c in order if c not in mine]
+        ours = [takes[c][int(turns[c] * len(takes[c]))] for c in mine]
+        distances = [frechet_distance(_share(ours, s), _share(others, s)) for s in SHARES]
         limits.append(_limit([1 / s for s in SHARES], distances))
     return sum(limits) / len(limits)
 

@@ -35,15 +35,13 @@ class Estimate:
         return self.value + self.half
 
 
-def jackknife(
-    clips: Sequence[int], figure: Callable[[Sequence[int]], float], value: float | None = None
-) -> Estimate:
+def jackknife(clips: Sequence[int], figure: Callable[[Sequence[int]], float]) -> Estimate:
     """``figure`` of all the clips with its interval.
 
-    clips: their numbers; figure: of any subset of them. value: stands in for ``figure(clips)``
-    where a better estimate of the same thing is at hand. Fewer than 3 clips have no interval.
+    clips: their numbers; figure: of any subset of them. Fewer than 3 clips have no interval, nor
+    has a figure that is nan where some are left out.
     """
-    centre = figure(clips) if value is None else value
+    centre = figure(clips)
     n = min(GROUPS, len(clips))
     if n < 3:
         return Estimate(centre, math.nan)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from vampnet.evaluation.embeddings import LevelEmbedding
 from vampnet.evaluation.frechet import (
+    LEAST_REAL,
     Axes,
     bandwidth,
     frechet_at_infinity,
-    frechet_distance,
     kernel_distance,
 )
 from vampnet.evaluation.intervals import Estimate, jackknife
@@ -41,6 +41,7 @@ class Scores:
                 self._real_names.add(job.setting.name)
             takes = self.made.setdefault(job.setting.name, {})
             takes.setdefault(job.clip.number, []).append(result)
+        self._told: dict[tuple[str, str], Estimate] = {}  # tables, plots and relations ask the same
         self.embeddings = tuple(next(iter(self.real.values()), {}))
         self.networks = tuple(name for name in self.embeddings if name != LevelEmbedding.name)
         every = {name: self._all_real(name) for name in self.embeddings}
@@ -57,17 +58,21 @@ class Scores:
             return NOTHING
         if ":" in measure and setting in self._real_names:
             return self.floor(measure)
-        if measure.startswith(FRECHET):
-            value = self._at_infinity(setting, measure.removeprefix(FRECHET))
-            return jackknife(clips, self._figure(setting, measure), value)
-        return jackknife(clips, self._figure(setting, measure))
+        if (setting, measure) not in self._told:
+            figure = self._figure(setting, measure, clips)
+            self._told[setting, measure] = jackknife(clips, figure)
+        return self._told[setting, measure]
 
     def difference(self, first: str, second: str, measure: str) -> Estimate:
-        """``first`` minus ``second`` on the clips that both have, with its interval."""
+        """``first`` minus ``second`` on the clips that both have, with its interval.
+
+        Distances hold both against the same real clips, in the same draws: what both have alike
+        adds nothing.
+        """
         clips = sorted({*self._measured(first, measure)} & {*self._measured(second, measure)})
         if not clips:
             return NOTHING
-        one, other = self._figure(first, measure), self._figure(second, measure)
+        one, other = (self._figure(name, measure, clips) for name in (first, second))
         return jackknife(clips, lambda some: one(some) - other(some))
 
     def floor(self, measure: str) -> Estimate:
@@ -103,40 +108,52 @@ class Scores:
             return sorted(takes) if len(takes) > 1 else []
         return sorted(c for c, results in takes.items() if not math.isnan(_mean(results, measure)))
 
-    def _figure(self, setting: str, measure: str) -> Callable[[Sequence[int]], float]:
-        """The figure of a setting as a function of the clips it is taken over."""
+    def _figure(
+        self, setting: str, measure: str, clips: Sequence[int]
+    ) -> Callable[[Sequence[int]], float]:
+        """A setting's figure over some of ``clips``.
+
+        A distance is to the real music without those of ``clips`` that are left out.
+        """
         takes = self.made[setting]
         kind, colon, embedding = measure.partition(":")
         if not colon:
-            return lambda clips: sum(_mean(takes[c], measure) for c in clips) / len(clips)
-        distance = self._frechet if kind + colon == FRECHET else self._kernel
+            return lambda some: sum(_mean(takes[c], measure) for c in some) / len(some)
+        if kind + colon == FRECHET:
+            return self._frechet(setting, embedding, clips)
 
-        def figure(clips: Sequence[int]) -> float:
-            left_out = set(takes) - set(clips)
-            heard = [(c, r.points[embedding]) for c in clips for r in takes[c]]
+        def kernel(some: Sequence[int]) -> float:
+            left_out = set(clips) - set(some)
+            heard = [(c, r.points[embedding]) for c in some for r in takes[c]]
             real = [(c, p[embedding]) for c, p in self.real.items() if c not in left_out]
-            return distance(embedding, heard, real)
+            return self._kernel(embedding, heard, real)
+
+        return kernel
+
+    def _frechet(
+        self, setting: str, embedding: str, clips: Sequence[int]
+    ) -> Callable[[Sequence[int]], float]:
+        """Nan where too few real clips are left."""
+        axes, order = self._axes[embedding], sorted(self.real)
+        real = [axes(self.real[c][embedding]) for c in order]
+        place = {c: i for i, c in enumerate(order)}  # draws go by it, and not by the clip's number
+        heard = {c: [axes(r.points[embedding]) for r in self.made[setting][c]] for c in clips}
+
+        def figure(some: Sequence[int]) -> float:
+            left_out = [place[c] for c in set(clips) - set(some)]
+            if len(real) - len(left_out) < LEAST_REAL:
+                return math.nan
+            made = [(place[c], points) for c in some for points in heard[c]]
+            return frechet_at_infinity(
+                [points for _, points in made], [c for c, _ in made], real, without=left_out
+            )
 
         return figure
-
-    def _frechet(self, embedding: str, made: list, real: list) -> float:
-        axes = self._axes[embedding]
-        points = (axes(torch.cat([p for _, p in some])) for some in (made, real))
-        return frechet_distance(*points)
 
     def _kernel(self, embedding: str, made: list, real: list) -> float:
         places = [torch.cat([torch.full((len(p),), c) for c, p in some]) for some in (made, real)]
         points = [torch.cat([p for _, p in some]) for some in (made, real)]
         return kernel_distance(points[0], places[0], points[1], places[1], self._width[embedding])
-
-    def _at_infinity(self, setting: str, embedding: str) -> float:
-        axes, takes = self._axes[embedding], self.made[setting]
-        heard = [(c, axes(r.points[embedding])) for c in sorted(takes) for r in takes[c]]
-        # A subset is held against the clips it does not hold, and against all numbers in order.
-        order = sorted(self.real)
-        real = [axes(self.real[c][embedding]) for c in order]
-        clips = [order.index(c) for c, _ in heard]
-        return frechet_at_infinity([p for _, p in heard], clips, real)
 
 
 def _mean(results: Sequence[Result], measure: str) -> float:
