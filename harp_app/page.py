@@ -18,7 +18,6 @@ from typing import Any
 
 import gradio as gr
 from gradio import themes
-from gradio.data_classes import FileData
 
 from harp_app import controls, sliders
 from harp_app.controls import Control
@@ -26,7 +25,8 @@ from harp_app.errors import sentence
 from harp_app.jobs import Cancelled, Job, Jobs
 from harp_app.preview import NOTHING_YET, Clip, Heard, open_clip, show_mask
 from harp_app.process import Processor
-from harp_app.protocol import CARD, Harp, component, mount_endpoint, tracks
+from harp_app.protocol import CARD, Harp, as_it_is, component, mount_endpoint, tracks
+from harp_app.storage import renew
 from harp_app.takes import MOST_TAKES, NO_TAKE, Take, make_takes, named, progress
 from vampnet.presets import Preset
 
@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 DEMO_CLIP = HERE.parent / "docs" / "demo" / "loop.flac"  # in a checkout
 LOOK_S = 0.1  # between two looks at a job's progress
 STAY_OPEN = "stay open"  # stands for an answer that is never given
-KEEP_STATE_S = 3600  # a page's clip and takes are forgotten when nobody used it so long
+KEEP_STATE_S = 3600  # a page's takes are forgotten when nobody made one for so long
 FONTS = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 MONO_FONTS = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 HEADER = f"""
@@ -91,7 +91,7 @@ class _Page:
     # -- what is seen
 
     def _lay_out(self) -> None:
-        self.seen_clip = gr.State(None, time_to_live=KEEP_STATE_S)
+        self.seen_clip = gr.State(None)  # small; it stays as long as the page is open
         self.heard = gr.State(Heard(), time_to_live=KEEP_STATE_S)
         self.takes = gr.State([], time_to_live=KEEP_STATE_S)
         gr.HTML(HEADER)
@@ -274,8 +274,10 @@ class _Page:
             answer = self.processor(path, self._sent(values), job)
             return make_takes(answer, takes, self.processor)
 
-        task = asyncio.ensure_future(self.jobs.run(job, work))
         try:
+            if path:
+                renew(path)  # it may have to wait
+            task = asyncio.ensure_future(self.jobs.run(job, work))
             told = ""
             while not (await asyncio.wait({task}, timeout=LOOK_S))[0]:
                 told, before = progress(job, turn.is_set(), time.monotonic() - start), told
@@ -290,6 +292,7 @@ class _Page:
             yield self._while_running(False, "") | self._with_takes([*takes, *made], made[0])
         finally:
             job.stop("The page was closed.")  # the one way here with the job at work
+            self.jobs.forget(job)
 
     def _on_cancel(self, request: gr.Request) -> None:
         job = self.jobs.of_stream(request.session_hash or "")
@@ -337,12 +340,8 @@ def _player(**options: Any) -> gr.Audio:
     player: Any = gr.Audio(
         type="filepath", waveform_options=plain, buttons=[], show_label=False, **options
     )
-    player.postprocess = _as_it_is
+    player.postprocess = as_it_is
     return player
-
-
-def _as_it_is(path: str | None) -> FileData | None:
-    return None if path is None else FileData(path=path, orig_name=Path(path).name)
 
 
 def _about(preset: Preset) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from html import escape
-from pathlib import Path
 
 import torch
 
 from harp_app import pictures
 from harp_app.controls import Settings
-from harp_app.process import MEBI, Processor
+from harp_app.process import Processor
 from harp_app.region import Region
+from harp_app.storage import renew
 from vampnet.audio import Limits
 from vampnet.beats import Beats, beat_grid, onsets, track
 from vampnet.pipeline import Pipeline, mask_draws
@@ -50,11 +50,7 @@ def open_clip(path: str, processor: Processor) -> tuple[Clip, str]:
 
     Raises ValueError, written for the user, for what is no audio or over the limits.
     """
-    seen_mb = Path(path).stat().st_size / MEBI
-    if seen_mb > processor.max_file_mb:
-        raise ValueError(
-            f"The file is {seen_mb:.1f} MB; at most {processor.max_file_mb:g} MB are allowed."
-        )
+    processor.check_file(path)
     region = Region.read(path, processor.limits)
     clip = Clip(path, region.n_samples, region.sample_rate)
     return clip, pictures.sound(region.samples, region.sample_rate) + _facts(region)
@@ -66,8 +62,9 @@ def show_mask(
     """Draw the mask that these settings give; return it behind what was heard for it.
 
     heard: of an earlier call, so that nothing is listened for twice. Raises ValueError, written
-    for the user, for ranges outside the clip.
+    for the user, for ranges outside the clip and for a clip that is gone.
     """
+    renew(clip.path)
     heard = _listen(clip, heard, settings, pipeline.codec.sample_rate, limits)
     holes, beats, frame_rate_hz = foresee(clip, heard, settings, pipeline)
     shown = beats if settings.prompt.needs_beats or settings.bpm is not None else None

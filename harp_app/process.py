@@ -14,6 +14,7 @@ from harp_app import controls
 from harp_app.interrupt import Asking
 from harp_app.models import Models
 from harp_app.region import Region
+from harp_app.storage import renew
 from vampnet.audio import Limits
 from vampnet.presets import Preset
 from vampnet.prompts import Prompt
@@ -105,7 +106,7 @@ class Processor:
         settings = controls.read(values, self.controls, self.presets)
         if not path:
             raise ValueError("No clip arrived; choose one first.")
-        _check_file_size(path, self.max_file_mb)
+        self.check_file(path)
         region = Region.read(path, self.limits)
         settings = _within(settings, region.duration_s)
         job.check()
@@ -124,6 +125,14 @@ class Processor:
             )
         files = self._write(path, region, vamp, rate_hz, settings, job)
         return Answer(files, marks(settings, vamp, region.duration_s), settings)
+
+    def check_file(self, path: str) -> None:
+        """Count the age of a clip from now on; ValueError where it is gone or too large a file."""
+        renew(path)
+        seen_mb = Path(path).stat().st_size / MEBI
+        if seen_mb > self.max_file_mb:
+            allowed = f"at most {self.max_file_mb:g} MB are allowed"
+            raise ValueError(f"The file is {seen_mb:.1f} MB; {allowed}.")
 
     def _write(
         self,
@@ -164,12 +173,6 @@ def ascii_stem(path: str | Path) -> str:
     """Return the file's name without its extension in letters, digits, '-' and '_', at most 40."""
     name = unicodedata.normalize("NFKD", Path(path).stem).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:40].strip("-") or "clip"
-
-
-def _check_file_size(path: str, allowed_mb: float) -> None:
-    seen_mb = Path(path).stat().st_size / MEBI
-    if seen_mb > allowed_mb:
-        raise ValueError(f"The file is {seen_mb:.1f} MB; at most {allowed_mb:g} MB are allowed.")
 
 
 def _within(settings: controls.Settings, duration_s: float) -> controls.Settings:

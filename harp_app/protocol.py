@@ -23,6 +23,7 @@ from harp_app.controls import Control
 from harp_app.errors import sentence
 from harp_app.jobs import Cancelled, Job, Jobs
 from harp_app.process import Answer, Mark, Processor
+from harp_app.storage import renew
 
 log = logging.getLogger(__name__)
 
@@ -125,11 +126,12 @@ def _track(label: str, info: str) -> gr.Audio:
     """
     track: Any = gr.Audio(label=label, type="filepath")
     track.info, track.is_harp_required = info, True
-    track.postprocess = _as_it_is
+    track.postprocess = as_it_is
     return track
 
 
-def _as_it_is(path: str | None) -> FileData | None:
+def as_it_is(path: str | None) -> FileData | None:
+    """Return a file for the other side, unconverted; None stays None."""
     return None if path is None else FileData(path=path, orig_name=Path(path).name)
 
 
@@ -170,6 +172,8 @@ def _process_handler(harp: Harp, jobs: Jobs, processor: Processor) -> Callable[.
         job = job_of(request, jobs)
         path = clip.get("path") if isinstance(clip, dict) else None
         try:
+            if path:
+                renew(path)  # it may have to wait
             answer: Answer = await jobs.run(job, lambda job: processor(path, values, job))
         except Cancelled as end:
             raise gr.Error(str(end), print_exception=False) from None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+GONE = "The clip is no longer on the server; choose it again."
 PREFIX = "vampnet-harp-"
 KEEP_S = 3600.0  # age at which a file is deleted
 ABANDONED_S = 24 * 3600.0  # age at which a folder that a crash left behind is deleted
@@ -22,8 +23,8 @@ ABANDONED_S = 24 * 3600.0  # age at which a folder that a crash left behind is d
 class Storage:
     """A folder that only this user can read (mode 700), with a sweeper thread.
 
-    keep_s: seconds that a file stays. parent: where the folder is made; None = the system's place
-    for temporary files. on_delete: called with each path that was deleted.
+    keep_s: seconds that a file stays unused. parent: where the folder is made; None = the system's
+    place for temporary files. on_delete: called with each path that was deleted.
     """
 
     def __init__(self, keep_s: float = KEEP_S, parent: Path | None = None) -> None:
@@ -84,6 +85,16 @@ class Storage:
                     shutil.rmtree(folder, ignore_errors=True)
             except OSError:
                 continue
+
+
+def renew(path: str | Path) -> None:
+    """Have the age of a clip count from now on. Raises ValueError where it is gone."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        raise ValueError(GONE) from None
+    except OSError:  # somebody else's: then no sweep of ours will take it
+        pass
 
 
 def _remove_if_empty_and_older(folder: Path, oldest: float) -> None:

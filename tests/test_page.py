@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import gc
 import http.client
 import io
 import json
@@ -18,6 +20,7 @@ import pytest
 import soundfile
 import torch
 from fake_endpoint import FakePipeline, running
+from gradio import state_holder
 from PIL import Image
 
 from harp_app import controls, pictures, sliders
@@ -131,6 +134,23 @@ def test_the_mask_that_is_shown_is_the_mask_that_is_used(tmp_path, monkeypatch):
         )
         assert torch.equal(holes, vamp.mask)
         assert vamp.beats is None or beats == vamp.beats
+
+
+def test_a_clip_that_is_looked_at_stays(tmp_path, monkeypatch):
+    path, pipeline = clip(tmp_path), pipeline_without_models(monkeypatch)
+    work = processor(tmp_path, pipeline)
+    seen, _ = open_clip(str(path), work)
+    settings = controls.read([c.default for c in TABLE], TABLE, PRESETS)
+    os.utime(path, (0, 0))
+    show_mask(seen, Heard(), settings, pipeline, work.limits)
+    assert path.stat().st_mtime > time.time() - 60
+    path.unlink()
+    for look in (
+        lambda: open_clip(str(path), work),
+        lambda: show_mask(seen, Heard(), settings, pipeline, work.limits),
+    ):
+        with pytest.raises(ValueError, match="no longer on the server; choose it again"):
+            look()
 
 
 def test_a_clip_is_checked_before_it_is_drawn(tmp_path):
@@ -358,6 +378,25 @@ def test_takes_are_compared_and_one_becomes_the_clip(visit, tmp_path):
     name = "document.querySelector('#clip-input audio')?.currentSrc ?? ''"
     visit.wait(lambda: "-vamp-" in visit.page.evaluate(name), "the take as the clip")
     visit.page.wait_for_selector("#mask .mask:not(.empty)")
+
+
+@pytest.mark.browser
+def test_a_page_that_lay_open_for_long_knows_its_clip(visit, site, tmp_path, monkeypatch):
+    visit.open(clip(tmp_path))
+    later = datetime.datetime.now() + datetime.timedelta(hours=3)
+    clock = SimpleNamespace(datetime=SimpleNamespace(now=lambda: later))
+    monkeypatch.setattr(state_holder, "datetime", clock)
+    for holder in [o for o in gc.get_objects() if type(o) is state_holder.StateHolder]:
+        holder.delete_all_expired_state()
+    before = visit.page.get_attribute("#mask img", "src")
+    visit.set_slider("prompt-period", 20)
+    visit.wait(lambda: visit.page.get_attribute("#mask img", "src") != before, "the new mask")
+    site.endpoint.storage.keep_s, kept = 0.0, site.endpoint.storage.keep_s
+    site.endpoint.storage.sweep()
+    site.endpoint.storage.keep_s = kept
+    visit.page.click("#vary")
+    visit.wait(lambda: "no longer on the server" in visit.text("#status"), "a word on the clip")
+    assert site.endpoint.jobs.counts() == (0, 0) and not site.endpoint.jobs._live
 
 
 @pytest.mark.browser

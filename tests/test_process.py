@@ -227,6 +227,15 @@ def test_storage_is_private_swept_and_removed(tmp_path):
     assert not storage.root.exists()
 
 
+def test_the_age_of_a_clip_counts_from_its_last_use(make, clip):
+    os.utime(clip, (0, 0))
+    ask(make(), clip)
+    assert clip.stat().st_mtime > time.time() - 60
+    clip.unlink()
+    with pytest.raises(ValueError, match=r"^The clip is no longer on the server; choose it again"):
+        ask(make(), clip)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -430,6 +430,22 @@ def test_behind_a_proxy_results_have_its_address(harp, tmp_path):
         assert files[0]["url"].startswith("https://example.org/vamp/word/gradio_api/file=")
 
 
+def test_a_clip_that_waits_is_not_swept_and_one_that_was_swept_is_told(slow, site, tmp_path):
+    uploaded = slow.upload(clip(tmp_path))
+    running_job = slow.start(slow.upload(clip(tmp_path, "first.wav")), slow.values(steps=8))
+    wait_for(lambda: site.endpoint.jobs.counts() == (1, 0))
+    os.utime(uploaded, (0, 0))
+    waiting = slow.start(uploaded, slow.values(steps=1))
+    wait_for(lambda: site.endpoint.jobs.counts() == (1, 1))
+    site.endpoint.storage.sweep()
+    for event in (running_job, waiting):
+        assert len(slow.outcome(event)[0]) == 1
+    os.utime(uploaded, (0, 0))
+    site.endpoint.storage.sweep()
+    told = shown_error(slow.outcome, slow.start(uploaded, slow.values()))
+    assert told == "The clip is no longer on the server; choose it again."
+
+
 def test_files_are_gone_after_the_server(harp, tmp_path):
     with running(FakePipeline()) as site:
         client = HarpClient(site.address)
