@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -350,3 +352,77 @@ def test_writing_replaces_a_file_and_follows_a_link(tmp_path):
     audio.write(tmp_path / "link.wav", Audio(tone(0.1), 44100))
     assert (tmp_path / "link.wav").is_symlink()
     assert audio.probe(tmp_path / "real.wav").frames == 4410
+
+
+@contextmanager
+def full_disk(n_bytes: int):
+    """No file may grow beyond so many bytes."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [
+        ("WAV", "PCM_16"),
+        ("RF64", "FLOAT"),
+        ("AIFF", "PCM_24"),
+        ("FLAC", "PCM_24"),
+        ("OGG", "VORBIS"),
+        ("OGG", "OPUS"),
+        ("MP3", "MPEG_LAYER_III"),
+    ],
+)
+def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, container, subtype):
+    path, form = tmp_path / "x", AudioFormat(container, subtype)
+    audio.write(path, Audio(noise(0.5, 48000, 2), 48000, form))
+    size = path.stat().st_size
+    path.write_bytes(b"old")
+    for room in (1, 50, size // 2, size - 500, size - 1):
+        with full_disk(room), pytest.raises(AudioError, match=os.strerror(errno.EFBIG)):
+            audio.write(path, Audio(noise(0.5, 48000, 2), 48000, form))
+        assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [("WAV", "IMA_ADPCM"), ("WAV", "MS_ADPCM"), ("AIFF", "IMA_ADPCM"), ("WAV", "GSM610")],
+)
+def test_a_codec_of_whole_blocks_does_not_change_the_length(tmp_path, container, subtype):
+    sound = noise(0.1, 44100, 1)[:, :1003]
+    audio.write(tmp_path / "x", Audio(sound, 44100, AudioFormat(container, subtype)))
+    back = audio.read(tmp_path / "x")
+    assert back.samples.shape == sound.shape and (back.samples - sound).abs().max() < 2**-15
+    assert back.format == AudioFormat(container, "PCM_16")
+
+
+def test_whole_blocks_stay_as_they_were_coded(tmp_path):
+    sound = audio.fit(noise(1, 44100, 1), 100 * 320)
+    audio.write(tmp_path / "x", Audio(sound, 44100, AudioFormat("WAV", "GSM610")))
+    found = audio.probe(tmp_path / "x")
+    assert (found.frames, found.format.subtype) == (100 * 320, "GSM610")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text here")
+def test_folders_whose_names_are_not_utf8(tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/lat\xefn")
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip("no such names here")
+    for suffix in ("wav", "flac", "mp3"):
+        audio.write(f"{folder}/x.{suffix}", Audio(tone(0.1), 44100))
+        assert audio.probe(f"{folder}/x.{suffix}").frames == 4410
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files have no modes here")
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path):
+    (tmp_path / "x.wav").write_bytes(b"old")
+    (tmp_path / "x.wav").chmod(0o640)
+    audio.write(tmp_path / "x.wav", Audio(tone(0.1), 44100))
+    assert (tmp_path / "x.wav").stat().st_mode & 0o777 == 0o640

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from vampnet import chunks
 from vampnet.loudness import TARGET_LUFS, loudness_lufs, normalize
+from vampnet.part_file import PartFile, whole
 from vampnet.sample_format import (
     AudioFormat,
     float_to_native,
@@ -259,31 +259,51 @@ def check_writable(path: StrPath) -> None:
 def write_native(path: StrPath, native: np.ndarray, sample_rate: int, form: AudioFormat) -> None:
     """Write native samples (S, C) in exactly this format, its chunks behind the sound.
 
-    The file appears whole or not at all. wav, aiff and flac hold the samples as they are. mp3 and
-    ogg keep rate, channels and (measured with libsndfile 1.2.2) the exact length without delay,
-    but not the sample values; mp3 has 1 or 2 channels and the rates from 8 to 48 kHz. AudioError
-    where the container cannot hold it or the disk refuses.
+    The file appears whole or not at all. wav, aiff and flac hold the samples as they are; a codec
+    of whole blocks (ADPCM, GSM) that would change the length gives way to 16 bits. mp3 and ogg keep
+    rate, channels and (measured with libsndfile 1.2.2) the exact length without delay, but not the
+    sample values; mp3 has 1 or 2 channels and the rates from 8 to 48 kHz. AudioError where the
+    container cannot hold it or the disk refuses.
     """
     check_writable(path)
-    target, name = Path(path).resolve(), _label(Path(path))
-    part = target.with_name(f".{secrets.token_hex(8)}.part")
-    # 0 is the best an encoder has, 1 the smallest file.
-    quality = {"compression_level": 0.1} if form.subtype in ("VORBIS", "MPEG_LAYER_III") else {}
-    kind = {"subtype": form.subtype, "endian": form.endian, "format": form.container, **quality}
+    name = _label(Path(path))
     try:
-        with soundfile.SoundFile(str(part), "w", sample_rate, native.shape[1], **kind) as sound:
-            for start in range(0, len(native), _WRITE_BLOCK):
-                sound.write(np.ascontiguousarray(native[start : start + _WRITE_BLOCK]))
-        with open(part, "r+b") as file:
-            chunks.append(file, form.chunks)
-        os.replace(part, target)
+        with whole(Path(path).resolve()) as file:
+            written = _encode(file, native, sample_rate, form)
+            if written != len(native) and native.dtype == np.int32 and not form.lossless:
+                file.seek(0)
+                file.truncate()
+                plain = replace(form, subtype="PCM_16")
+                written = _encode(file, native, sample_rate, plain)
+            if written != len(native):
+                raise AudioError(f"cannot write {name}: {written} of {len(native)} samples arrived")
+    except AudioError:
+        raise
     except (soundfile.SoundFileError, TypeError, ValueError, AssertionError):
         shape = f"{native.shape[1]} channels at {sample_rate} Hz as {form.subtype}"
         raise AudioError(f"cannot write {name}: {form.container} cannot hold {shape}") from None
     except OSError as error:
         raise AudioError(f"cannot write {name}: {_reason(error)}") from None
-    finally:
-        part.unlink(missing_ok=True)
+
+
+def _encode(file: PartFile, native: np.ndarray, sample_rate: int, form: AudioFormat) -> int:
+    """Write samples (S, C) in this format; how many of each channel a reader finds there."""
+    # 0 is the best an encoder has, 1 the smallest file.
+    quality = {"compression_level": 0.1} if form.subtype in ("VORBIS", "MPEG_LAYER_III") else {}
+    kind = {"subtype": form.subtype, "endian": form.endian, "format": form.container, **quality}
+    # A file and not its name: libsndfile itself forgets a disk that was full when it closed, and
+    # takes only names in UTF-8.
+    with soundfile.SoundFile(file, "w", sample_rate, native.shape[1], **kind) as sound:
+        for start in range(0, len(native), _WRITE_BLOCK):
+            sound.write(np.ascontiguousarray(native[start : start + _WRITE_BLOCK]))
+            file.check()
+    file.check()
+    chunks.append(file, form.chunks)
+    if form.container == "MP3":  # all of it would have to be decoded
+        return len(native)
+    file.seek(0)
+    with soundfile.SoundFile(file) as sound:
+        return sound.frames
 
 
 def all_finite(samples: Tensor) -> bool:
