@@ -193,7 +193,7 @@ def table(presets: Mapping[str, Preset], models: Sequence[str]) -> tuple[Control
             "text",
             "ranges",
             "Empty: everywhere. Seconds, like 2-3.5, 6-7.25, or with a tempo set bars, like "
-            "bar 3-4: only there the clip is made anew, outside it stays as it is.",
+            "bar 3-4, 7-8: only there the clip is made anew, outside it stays as it is.",
             default="",
         ),
         Control(

@@ -142,13 +142,22 @@ def test_the_number_of_values_must_fit():
         ("bar 3-4", 120.0, ((4.0, 8.0),)),
         ("Bars 1-2, bar 8", 240.0, ((0.0, 2.0), (7.0, 8.0))),
         ("0-1, bar 2", 120.0, ((0.0, 1.0), (2.0, 4.0))),
+        ("bar 3-4, 7-8", 120.0, ((4.0, 8.0), (12.0, 16.0))),
+        ("bar 1; 3", 120.0, ((0.0, 2.0), (4.0, 6.0))),
+        (
+            "bars 1-2, 7-8 s, 9-10, bar 9",
+            120.0,
+            ((0.0, 4.0), (7.0, 8.0), (9.0, 10.0), (16.0, 18.0)),
+        ),
     ],
 )
 def test_ranges_in_seconds_and_bars(text, bpm, expected):
     assert parse_ranges(text, bpm) == expected
 
 
-@pytest.mark.parametrize("text", ["bar 0-1", "bar 1.5-2", "bar", "-1-2", "1-2-3", "1e9-2e9"])
+@pytest.mark.parametrize(
+    "text", ["bar 0-1", "bar 1.5-2", "bar", "bar 1, 3.5-4", "bar 3-4 s", "-1-2", "1-2-3", "1e9-2e9"]
+)
 def test_ranges_that_cannot_be(text):
     with pytest.raises(ValueError, match="Regenerate only"):
         parse_ranges(text, 120.0)
