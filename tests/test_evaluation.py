@@ -1,12 +1,16 @@
-"""The measures: hand-computed cases, closed forms, and more damage, more distance."""
+"""The measures: hand-computed cases, closed forms, and more damage, more distance; and verdicts."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
 
 import pytest
 import torch
 from conftest import chord, noise, tone
 
 from vampnet.evaluation.baselines import hold_last, random_tokens
+from vampnet.evaluation.intervals import Estimate
 from vampnet.evaluation.mel import mel_error
 from vampnet.evaluation.musical import (
     chroma,
@@ -15,6 +19,8 @@ from vampnet.evaluation.musical import (
     onset_correlation,
     onset_envelope,
 )
+from vampnet.evaluation.relations import Relation, relations
+from vampnet.evaluation.scores import Scores
 from vampnet.mel import hz_to_mel, mel_bands
 
 RATE = 44100
@@ -88,3 +94,82 @@ def test_random_tokens_leave_what_is_kept() -> None:
     found = random_tokens(codes, mask, 16, torch.Generator().manual_seed(1))
     assert (found[~mask] == 7).all()
     assert (found[mask] != 7).any()
+
+
+# Verdicts ----------------------------------------------------------------------------------------
+
+
+class Told:
+    """Scores of settings with these figures; a difference is as unsure as ``half`` says."""
+
+    networks = ("musicnn",)
+
+    def __init__(
+        self, figures: Mapping[str, float], half: float | Mapping[tuple[str, str], float]
+    ) -> None:
+        self.made, self.half = figures, half
+
+    def n_clips(self, name: str) -> int:
+        return int(name in self.made)
+
+    def estimate(self, name: str, _: str) -> Estimate:
+        return Estimate(self.made[name], 0.0)
+
+    def difference(self, first: str, second: str, _: str) -> Estimate:
+        half = self.half[first, second] if isinstance(self.half, Mapping) else self.half
+        return Estimate(self.made[first] - self.made[second], half)
+
+
+def asked(told: Told, words: str) -> Relation:
+    return next(r for r in relations(cast(Scores, told)) if words in r.claim)
+
+
+@pytest.mark.parametrize(
+    ("one", "twelve", "gain_half", "rest", "rest_half", "verdict"),
+    [
+        (20.0, 10.0, 2.0, 0.5, 0.5, "holds"),  # near is 1.5
+        (20.0, 10.0, 2.0, 0.0, 1.6, "open"),  # not even a difference of 0 holds by itself
+        (20.0, 10.0, 2.0, 1.4, 0.2, "open"),
+        (20.0, 10.0, 2.0, 1.9, 0.2, "fails"),
+        (20.0, 10.0, 2.0, -1.9, 0.2, "fails"),
+        (20.0, 10.0, 11.0, 0.0, 0.1, "open"),  # whether twelve gain anything is not clear
+        (10.0, 20.0, 2.0, 0.0, 0.1, "open"),  # they lose: there is no near
+        (20.0, 10.0, 2.0, 0.0, float("nan"), "open"),
+    ],
+)
+def test_twelve_steps_are_close_where_the_whole_interval_is(
+    one: float, twelve: float, gain_half: float, rest: float, rest_half: float, verdict: str
+) -> None:
+    half = {("1 steps", "12 steps"): gain_half, ("12 steps", "36 steps"): rest_half}
+    told = Told({"1 steps": one, "12 steps": twelve, "36 steps": twelve - rest}, half)
+    assert asked(told, "12 steps close to 36").verdict == verdict
+
+
+PROMPTS = ("compression 1", "periodic 8", "periodic 16", "periodic 32", "inpaint 1 s")
+
+
+@pytest.mark.parametrize(
+    ("beat", "half", "verdict", "text"),
+    [
+        (2.5, 0.4, "holds", "place 3 of 6; clearly below 3 others, clearly above 2"),
+        (2.5, 0.6, "open", "place 3 of 6; clearly below 2 others, clearly above 1"),
+        (3.5, 0.6, "open", "place 4 of 6; clearly below 1 others, clearly above 2"),
+        (3.5, 0.4, "fails", "place 4 of 6; clearly below 2 others, clearly above 3"),
+        (2.5, float("nan"), "open", "place 3 of 6; clearly below 0 others, clearly above 0"),
+    ],
+)
+def test_among_the_lowest_is_told_by_intervals(
+    beat: float, half: float, verdict: str, text: str
+) -> None:
+    others = dict(zip(PROMPTS, (1.0, 2.0, 3.0, 4.0, 5.0), strict=True))
+    found = asked(Told({**others, "beat-driven 75 ms": beat}, half), "among the lowest 3")
+    assert (found.verdict, found.figures) == (verdict, text)
+
+
+def test_beats_are_kept_best_only_where_every_other_prompt_is_behind() -> None:
+    names = ("compression 1", "inpaint 1 s", "beat-driven 75 ms")
+    best = {(names[2], names[0]): 0.05, (names[2], names[1]): 0.05}
+    figures = dict(zip(names, (0.7, 0.6, 0.8), strict=True))
+    assert asked(Told(figures, best), "keeps beats best").verdict == "holds"
+    unsure = {**best, (names[2], names[1]): 0.3}
+    assert asked(Told(figures, unsure), "keeps beats best").verdict == "open"

@@ -7,7 +7,7 @@ it lies wholly on the other, and is open where it covers both.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +47,20 @@ def above(difference: Estimate) -> Verdict:
     return "fails" if difference.high < 0 else "open"
 
 
+def within(difference: Estimate, near: float) -> Verdict:
+    """Whether a difference lies in -near..near with its whole interval, or outside, or neither."""
+    if math.isnan(difference.half):
+        return "open"
+    if max(abs(difference.low), abs(difference.high)) <= near:
+        return "holds"
+    return "fails" if difference.low > near or difference.high < -near else "open"
+
+
+def _every(verdicts: Sequence[str]) -> Verdict:
+    """Of a claim that holds where all its parts do, and fails where one fails."""
+    return "fails" if "fails" in verdicts else "open" if "open" in verdicts else "holds"
+
+
 def _text(difference: Estimate) -> str:
     return f"{difference.value:.3g} (±{difference.half:.2g})"
 
@@ -67,10 +81,10 @@ def _steps(scores: Scores, embedding: str) -> list[Relation]:
     if scores.n_clips("36 steps"):
         rest = scores.difference("12 steps", "36 steps", frechet)
         near = NEAR * gain.value
-        reach = abs(rest.low), abs(rest.high)
-        verdict: Verdict = "open" if rest.low <= 0 <= rest.high or min(reach) < near else "fails"
-        verdict = "holds" if abs(rest.value) <= near else verdict
-        text = f"12 minus 36 steps: {_text(rest)}; near is ±{near:.2g}"
+        text = f"12 minus 36 steps: {_text(rest)}; "
+        # What is near is told by what twelve steps gain: where that is not clear, nothing is.
+        text += f"near is ±{near:.2g}" if gain.low > 0 else "what is near is not clear"
+        verdict = within(rest, near) if gain.low > 0 else "open"
         found.append(Relation(f"{distance}: 12 steps close to 36", verdict, text))
     return found
 
@@ -92,8 +106,7 @@ def _periods(scores: Scores) -> list[Relation]:
     if not all(map(scores.n_clips, names)):
         return []
     steps = [scores.difference(b, a, "mel") for a, b in zip(names[:-1], names[1:], strict=True)]
-    verdicts = [above(step) for step in steps]
-    verdict: Verdict = "fails" if "fails" in verdicts else "open" if "open" in verdicts else "holds"
+    verdict = _every([above(step) for step in steps])
     means = " < ".join(f"{scores.estimate(name, 'mel').value:.3f}" for name in names)
     return [Relation("Mel error: periodic 8 < 16 < 32", verdict, means)]
 
@@ -115,7 +128,6 @@ def _bitrates(scores: Scores) -> list[Relation]:
         return []
     low, high = min(rate, key=lambda n: rate[n]), max(rate, key=lambda n: rate[n])
     verdicts = [above(drop) for drop in drops]
-    verdict: Verdict = "fails" if "fails" in verdicts else "open" if "open" in verdicts else "holds"
     text = (
         f"from {rate[low]:.0f} to {rate[high]:.0f} bit/s it falls by "
         f"{_text(scores.difference(low, high, 'mel'))}; it falls clearly in "
@@ -123,7 +135,7 @@ def _bitrates(scores: Scores) -> list[Relation]:
         f"{verdicts.count('fails')}"
     )
     claim = "Mel error falls with bitrate, by more frames and by more codebooks"
-    return [Relation(claim, verdict, text)]
+    return [Relation(claim, _every(verdicts), text)]
 
 
 def _lines(names: list[str]) -> list[list[str]]:
@@ -150,20 +162,22 @@ def _beats(scores: Scores) -> list[Relation]:
     best = max(others, key=lambda n: scores.estimate(n, "beat_f").value)
     lead = scores.difference(beat, best, "beat_f")
     text = f"ahead of the best other ({best}): {_text(lead)}"
-    return [Relation("Beat F-measure: beat-driven keeps beats best", above(lead), text)]
+    verdict = _every([above(scores.difference(beat, n, "beat_f")) for n in others])
+    return [Relation("Beat F-measure: beat-driven keeps beats best", verdict, text)]
 
 
 def _near_beats(scores: Scores, embedding: str) -> list[Relation]:
     (beat, names), frechet = _prompts(scores), FRECHET + embedding
-    if beat is None:
+    if beat is None or len(names) <= AMONG_THE_LOWEST:
         return []
-    ordered = sorted(names, key=lambda n: scores.estimate(n, frechet).value)
-    rank = ordered.index(beat) + 1
+    others = [n for n in names if n != beat]
+    own = scores.estimate(beat, frechet).value
+    place = 1 + sum(scores.estimate(n, frechet).value < own for n in others)
+    sides = [above(scores.difference(n, beat, frechet)) for n in others]
+    higher, lower = sides.count("holds"), sides.count("fails")
+    # All that is not clearly higher may be lower: it holds where that leaves a place for this one.
+    verdict: Verdict = "holds" if len(others) - higher < AMONG_THE_LOWEST else "open"
+    verdict = "fails" if lower >= AMONG_THE_LOWEST else verdict
+    text = f"place {place} of {len(names)}; clearly below {higher} others, clearly above {lower}"
     claim = f"{_distance(embedding)} of beat-driven is among the lowest"
-    if rank <= AMONG_THE_LOWEST:
-        return [Relation(claim, "holds", f"place {rank} of {len(names)}")]
-    last = ordered[AMONG_THE_LOWEST - 1]
-    behind = scores.difference(beat, last, frechet)
-    verdict: Verdict = "fails" if behind.low > 0 else "open"
-    text = f"place {rank} of {len(names)}; above {last}, the third: {_text(behind)}"
-    return [Relation(claim, verdict, text)]
+    return [Relation(f"{claim} {AMONG_THE_LOWEST}", verdict, text)]
