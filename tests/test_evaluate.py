@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 import soundfile
@@ -219,6 +221,28 @@ def test_what_a_result_depends_on_is_in_its_name(tiny_pipeline, small, tmp_path)
     assert place == bench.place(replace(job, setting=replace(job.setting, name="renamed")))
     real = Job(few[0].settings[0], clips[0], 0)
     assert bench.place(real) == Bench(tiny_pipeline, "another", tmp_path).place(real)
+
+
+def test_settings_that_are_alike_are_made_once(tiny_pipeline, small, tmp_path, monkeypatch):
+    clips, few = small
+    one = few[1].settings[0]
+    jobs = [Job(s, clip, 0) for clip in clips[:2] for s in (one, replace(one, name="another"))]
+    made, calls = [], []
+    result = Result({"mel": 1.0}, {"musicnn": torch.zeros(1, 3), "levels": torch.zeros(1, 3)})
+    monkeypatch.setattr(Bench, "measure", lambda self, job: (made.append(job), result)[1])
+    found = run_all(Bench(tiny_pipeline, "m", tmp_path), jobs, 4, lambda *n: calls.append(n))
+    assert len(made) == 2 and list(found) == jobs and calls[-1] == (4, 4)
+
+
+def test_results_kept_at_the_same_time_do_not_meet(tmp_path, monkeypatch):
+    together = Barrier(2, timeout=10)
+    save = runs.save_file
+    monkeypatch.setattr(runs, "save_file", lambda *a, **names: (save(*a, **names), together.wait()))
+    result = Result({"mel": 1.0}, {"musicnn": torch.zeros(1, 3)})
+    with ThreadPoolExecutor(2) as pool:
+        for kept in [pool.submit(runs.write, tmp_path / "x.safetensors", result) for _ in "ab"]:
+            kept.result()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
 class Loudest:

@@ -169,7 +169,7 @@ def test_among_the_lowest_is_told_by_intervals(
 def test_beats_are_kept_best_only_where_every_other_prompt_is_behind() -> None:
     names = ("compression 1", "inpaint 1 s", "beat-driven 75 ms")
     best = {(names[2], names[0]): 0.05, (names[2], names[1]): 0.05}
-    figures = dict(zip(names, (0.7, 0.6, 0.8), strict=True))
+    figures: dict[str, float] = dict(zip(names, (0.7, 0.6, 0.8), strict=True))
     assert asked(Told(figures, best), "keeps beats best").verdict == "holds"
     unsure = {**best, (names[2], names[1]): 0.3}
     assert asked(Told(figures, unsure), "keeps beats best").verdict == "open"

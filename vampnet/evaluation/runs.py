@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import TypeVar
 
 import torch
@@ -238,12 +238,12 @@ def read(path: Path) -> Result | None:
 
 
 def write(path: Path, result: Result) -> None:
-    """Keep a result; whoever stops in between leaves no half of it."""
+    """Keep a result; whoever stops in between, or keeps the same at once, leaves no half of it."""
     tensors = {name: points.float().contiguous() for name, points in result.points.items()}
     if result.codes is not None:
         tensors["codes"] = result.codes.short().contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
+    part = path.with_suffix(f".{os.getpid()}-{get_ident()}.part")
     save_file(tensors, part, metadata={"figures": json.dumps(result.figures)})
     os.replace(part, path)
 
@@ -255,16 +255,22 @@ def run_all(
     on_job: Callable[[int, int], None] | None = None,
 ) -> dict[Job, Result]:
     """Every job's result. ``on_job(done, total)`` is called after each; what it raises, and Ctrl-C,
-    ends the run once the jobs under way are kept."""
+    ends the run once the jobs under way are kept.
+
+    Settings of several experiments may be one and the same by another name: it is made once.
+    """
     todo = list(dict.fromkeys(jobs))
+    alike: dict[tuple[Path, int], list[Job]] = {}
+    for job in todo:
+        alike.setdefault((bench.place(job), job.clip.number), []).append(job)
     found: dict[Job, Result] = {}
     with ThreadPoolExecutor(workers) as pool:
         try:
-            waiting = {pool.submit(bench.run, job): job for job in todo}
+            waiting = {pool.submit(bench.run, same[0]): same for same in alike.values()}
             while waiting:
                 done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
-                    found[waiting.pop(future)] = future.result()
+                    found |= dict.fromkeys(waiting.pop(future), future.result())
                 if on_job:
                     on_job(len(found), len(todo))
         except BaseException:
