@@ -146,17 +146,17 @@ class Processor:
         folder = self.new_folder()
         files = []
         for number, audio in enumerate(vamp.audio, start=1):
-            job.check()
-            varied = region.like(
-                audio,
-                rate_hz,
-                ranges_s=settings.ranges_s,
-                match_loudness=settings.match_loudness,
-            )
+            with Asking(job.check):
+                varied = region.like(
+                    audio,
+                    rate_hz,
+                    ranges_s=settings.ranges_s,
+                    match_loudness=settings.match_loudness,
+                )
             take = f"-take{number}" if self.takes > 1 else ""
             name = f"{ascii_stem(path)}-vamp-{settings.seed}{take}"
             file = folder / (name + extension(path, region))
-            varied.write(file)
+            varied.write(file, job.check)
             files.append(file)
         return tuple(files)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -155,16 +155,19 @@ class Region:
             found.append((start, end))
         return tuple(found) or ((0, self.n_samples),)
 
-    def write(self, path: str | os.PathLike[str]) -> None:
+    def write(
+        self, path: str | os.PathLike[str], check: Callable[[], object] = lambda: None
+    ) -> None:
         """Write the region as its file was written: container, bit depth, loop and tempo chunks.
 
         Only where the name's suffix stands for another container is it written as that one.
-        AudioError where it cannot be written; then nothing is left behind.
+        AudioError where it cannot be written; then nothing is left behind. What `check` raises,
+        called every second or so of sound, ends the writing.
         """
         form, native = format_for(path, self.format), self.native
-        if (form.container, form.subtype) != (self.format.container, self.format.subtype):
+        if form.subtype != self.format.subtype:
             native = float_to_native(self.samples, form.subtype)
-        write_native(path, native, self.sample_rate, form)
+        write_native(path, native, self.sample_rate, form, check)
 
     def _heard(self, mono: bool) -> Tensor:
         """The channels (C, S), or their mean (1, S)."""

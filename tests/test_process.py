@@ -173,6 +173,36 @@ def test_a_stopped_job_leaves_even_where_the_pipeline_never_asks(make, clip):
     assert 0 < pipeline.done < 200
 
 
+def test_a_job_asks_all_the_time_while_its_file_is_made(make, tmp_path):
+    path = tmp_path / "long.wav"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal((300000, 2)), 44100)
+
+    class Asked(Job):
+        """Ends when it is asked once too often after its last step."""
+
+        asked, allowed = 0, 10**6
+
+        def on_step(self, done, total):
+            self.asked = 0
+
+        def check(self):
+            self.asked += 1
+            if self.asked > self.allowed:
+                raise Cancelled
+
+    whole = Asked("a", 1)
+    (file,) = ask(make(), path, whole).files
+    blocks = 300000 // 2**16 + 1
+    assert whole.asked > 20 + blocks
+    for ahead_of_its_end in (0, blocks - 1, blocks, whole.asked // 2):
+        job = Asked("a", 1)
+        job.allowed = whole.asked - 1 - ahead_of_its_end
+        with pytest.raises(Cancelled):
+            ask(make(), path, job)
+    left = [place for place in tmp_path.rglob("*") if place.is_file()]
+    assert sorted(left) == sorted([path, file])
+
+
 def test_models_load_once_when_asked_for_and_only_known_ones(tmp_path):
     for name in ("drums", "bass", ".hidden"):
         (tmp_path / name).mkdir()

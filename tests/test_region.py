@@ -100,6 +100,20 @@ def test_outside_the_ranges_it_is_the_original_bit_for_bit(tmp_path, container, 
     assert np.array_equal(before[~inside], after[~inside])
 
 
+@pytest.mark.parametrize("name", ["x.aiff", "x.w64", "x.caf", "x.rf64"])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_32", "DOUBLE"])
+def test_another_container_holds_the_same_samples(tmp_path, name, subtype):
+    rng = np.random.default_rng(5)
+    sound = rng.uniform(-1, 1, (4410, 2))
+    if subtype == "PCM_32":
+        sound = rng.integers(-(2**31), 2**31, (4410, 2)).astype(np.int32)
+    soundfile.write(tmp_path / "in.wav", sound, 44100, subtype=subtype)
+    region = Region.read(tmp_path / "in.wav")
+    region.write(tmp_path / name)
+    assert soundfile.info(tmp_path / name).subtype == subtype
+    assert np.array_equal(Region.read(tmp_path / name).native, region.native)
+
+
 @pytest.mark.parametrize("ranges", [(), ((0.3, 0.7),), ((0.0, 0.2), (0.9, 1.0))])
 def test_no_edge_clicks(ranges):
     region = region_of(tone(1.0, 44100, 2, 110))

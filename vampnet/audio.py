@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,11 +26,13 @@ from vampnet import chunks
 from vampnet.loudness import TARGET_LUFS, loudness_lufs, normalize
 from vampnet.part_file import PartFile, whole
 from vampnet.sample_format import (
+    ONE_BYTE,
     AudioFormat,
     float_to_native,
     format_for,
     native_dtype,
     native_to_float,
+    written_endian,
 )
 
 __all__ = [
@@ -180,7 +182,7 @@ def _checked(sound: soundfile.SoundFile, found: chunks.Chunks, limits: Limits, n
     if size > limits.max_decoded_mib:
         allowed = f"{limits.max_decoded_mib} MiB are allowed"
         raise AudioError(f"{name} decodes to {size:.1f} MiB; {allowed}")
-    form = AudioFormat(sound.format, sound.subtype, sound.endian, found.kept)
+    form = AudioFormat(sound.format, sound.subtype, sound.endian, found.kept, found.extensible)
     return Probe(frames, channels, rate, form)
 
 
@@ -256,25 +258,32 @@ def check_writable(path: StrPath) -> None:
         raise AudioError(f"cannot write {name}: {_reason(error)}") from None
 
 
-def write_native(path: StrPath, native: np.ndarray, sample_rate: int, form: AudioFormat) -> None:
+def write_native(
+    path: StrPath,
+    native: np.ndarray,
+    sample_rate: int,
+    form: AudioFormat,
+    check: Callable[[], object] = lambda: None,
+) -> None:
     """Write native samples (S, C) in exactly this format, its chunks behind the sound.
 
     The file appears whole or not at all. wav, aiff and flac hold the samples as they are; a codec
     of whole blocks (ADPCM, GSM) that would change the length gives way to 16 bits. mp3 and ogg keep
     rate, channels and (measured with libsndfile 1.2.2) the exact length without delay, but not the
     sample values; mp3 has 1 or 2 channels and the rates from 8 to 48 kHz. AudioError where the
-    container cannot hold it or the disk refuses.
+    container cannot hold it or the disk refuses. What `check` raises, called every second or so of
+    sound, ends the writing.
     """
     check_writable(path)
     name = _label(Path(path))
     try:
         with whole(Path(path).resolve()) as file:
-            written = _encode(file, native, sample_rate, form)
+            written = _encode(file, native, sample_rate, form, check)
             if written != len(native) and native.dtype == np.int32 and not form.lossless:
                 file.seek(0)
                 file.truncate()
                 plain = replace(form, subtype="PCM_16")
-                written = _encode(file, native, sample_rate, plain)
+                written = _encode(file, native, sample_rate, plain, check)
             if written != len(native):
                 raise AudioError(f"cannot write {name}: {written} of {len(native)} samples arrived")
     except AudioError:
@@ -286,18 +295,28 @@ def write_native(path: StrPath, native: np.ndarray, sample_rate: int, form: Audi
         raise AudioError(f"cannot write {name}: {_reason(error)}") from None
 
 
-def _encode(file: PartFile, native: np.ndarray, sample_rate: int, form: AudioFormat) -> int:
+def _encode(
+    file: PartFile,
+    native: np.ndarray,
+    sample_rate: int,
+    form: AudioFormat,
+    check: Callable[[], object],
+) -> int:
     """Write samples (S, C) in this format; how many of each channel a reader finds there."""
     # 0 is the best an encoder has, 1 the smallest file.
     quality = {"compression_level": 0.1} if form.subtype in ("VORBIS", "MPEG_LAYER_III") else {}
-    kind = {"subtype": form.subtype, "endian": form.endian, "format": form.container, **quality}
+    order = written_endian(form)
+    kind = {"subtype": form.subtype, "endian": order, "format": form.container, **quality}
     # A file and not its name: libsndfile itself forgets a disk that was full when it closed, and
     # takes only names in UTF-8.
     with soundfile.SoundFile(file, "w", sample_rate, native.shape[1], **kind) as sound:
         for start in range(0, len(native), _WRITE_BLOCK):
+            check()
             sound.write(np.ascontiguousarray(native[start : start + _WRITE_BLOCK]))
             file.check()
     file.check()
+    one_byte = form.container == "AIFF" and form.subtype in ONE_BYTE
+    chunks.mend(file, form.extensible, native.shape if one_byte else None)
     chunks.append(file, form.chunks)
     if form.container == "MP3":  # all of it would have to be decoded
         return len(native)

@@ -34,6 +34,7 @@ _BY_SUFFIX = {
     ".mp3": ("MP3",),
 }
 _DEFAULT_SUBTYPE = "PCM_24"
+ONE_BYTE = ("PCM_S8", "PCM_U8", "ULAW", "ALAW")  # subtypes with one byte a sample
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ class AudioFormat:
     container, subtype, endian: soundfile's words ("WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG",
         "MP3", ...; "PCM_16", "PCM_24", "FLOAT", ...; "FILE", "LITTLE", "BIG").
     chunks: (name, content) of the loop, tempo and marker chunks, verbatim.
+    extensible: the start of an extensible wav header, with its valid bits and speakers.
     """
 
     container: str = "WAV"
     subtype: str = _DEFAULT_SUBTYPE
     endian: str = "FILE"
     chunks: tuple[tuple[bytes, bytes], ...] = ()
+    extensible: bytes = b""
 
     @property
     def lossless(self) -> bool:
@@ -70,8 +73,19 @@ def format_for(path: str | os.PathLike[str], form: AudioFormat | None) -> AudioF
     subtypes += ["OPUS"] if suffix == ".opus" else [_DEFAULT_SUBTYPE]
     fits = [subtype for subtype in subtypes if soundfile.check_format(wanted[0], subtype)]
     subtype = fits[0] if fits else soundfile.default_subtype(wanted[0]) or _DEFAULT_SUBTYPE
-    keeps = form is not None and form.container in _RIFF and wanted[0] in _RIFF
-    return AudioFormat(wanted[0], subtype, "FILE", form.chunks if form and keeps else ())
+    if form is not None and form.container in _RIFF and wanted[0] in _RIFF:
+        return AudioFormat(wanted[0], subtype, "FILE", form.chunks, form.extensible)
+    return AudioFormat(wanted[0], subtype)
+
+
+def written_endian(form: AudioFormat) -> str:
+    """The byte order to write, in soundfile's words.
+
+    A little-endian aiff file of more than 16 bits gets a compression type from libsndfile that
+    others do not know.
+    """
+    unknown = form.container == "AIFF" and form.endian == "LITTLE" and form.subtype != "PCM_16"
+    return "FILE" if unknown else form.endian
 
 
 def native_dtype(subtype: str) -> str:
