@@ -192,6 +192,7 @@ def with_kwargs(name: str, **kwargs) -> dict:
     return found
 
 
+ADAPTER = "transformer.layers.0.self_attn.w_qs.lora_A"
 BAD_MODELS = {
     "missing": (
         lambda: without("coarse.pth", "transformer.layers.1.self_attn.w_ks.weight"),
@@ -226,6 +227,15 @@ BAD_MODELS = {
     "bare state": (lambda: content("coarse.pth")["state_dict"], "state_dict and metadata"),
     "a codec": (lambda: content("codec.pth"), "is a codec, not a VampNet"),
     "a list": (lambda: [1, 2], "holds a list"),
+    "a scalar": (lambda: changed("coarse.pth", ADAPTER, torch.tensor(1.0)), "coarse.pth: "),
+    "whole numbers": (
+        lambda: changed("coarse.pth", "embedding.special.MASK", torch.zeros(4, 8).long()),
+        "holds torch.int64",
+    ),
+    "sparse": (
+        lambda: changed("coarse.pth", ADAPTER, torch.zeros(4, 8).to_sparse()),
+        "no plain tensor",
+    ),
     "unknown pickle": (lambda: Path("x"), "objects other than tensors"),
 }
 

@@ -83,6 +83,53 @@ def test_a_take_does_not_depend_on_how_many_there_are(tiny_pipeline) -> None:
     assert not torch.equal(three.codes[0], three.codes[1])
 
 
+@pytest.mark.parametrize("n_frames", [115, 168, 320])
+@torch.inference_mode()
+def test_an_item_of_the_model_that_ships_does_not_depend_on_its_batch(n_frames: int) -> None:
+    pipeline = Pipeline.load()
+    for model in (pipeline.coarse, pipeline.c2f):
+        assert model is not None
+        codes = torch.full((1, model.config.n_codebooks, n_frames), model.mask_token)
+        codes[..., ::5] = torch.arange(n_frames)[::5] % model.config.vocab_size
+        assert torch.equal(model.hidden(codes.repeat(3, 1, 1))[:1], model.hidden(codes))
+
+
+def test_codes_are_told_of_every_channel_of_every_take(tiny_pipeline) -> None:
+    one, other = chord(0.5)[None], 0.1 * torch.randn(1, 1, 22050)
+    for audio in (torch.cat([one, one]), torch.cat([one, other])):
+        vamp = tiny_pipeline.vamp(audio, Prompt(period=5), FAST, 1, takes=3)
+        assert vamp.codes.shape[:2] == (6, 14)
+        assert torch.equal(vamp.codes[0], vamp.codes[1]) == torch.equal(audio[0], audio[1])
+
+
+@pytest.mark.parametrize("window_frames", [1, 7, -600, 64.0, True])
+def test_a_window_that_would_fill_nothing_is_refused(window_frames) -> None:
+    with pytest.raises(ValueError, match=f"window_frames is {window_frames}"):
+        VampNetConfig(window_frames=window_frames)
+
+
+@pytest.mark.parametrize("seed", [np.int64(5), torch.tensor(5)])
+def test_a_seed_counts_by_its_value(tiny_pipeline, seed) -> None:
+    prompt, audio = Prompt(period=4, dropout=0.5, period_phase=None), chord(0.5)[None]
+    want, found = (tiny_pipeline.vamp(audio, prompt, FAST, s) for s in (5, seed))
+    assert torch.equal(found.mask, want.mask) and torch.equal(found.codes, want.codes)
+    with pytest.raises(ValueError, match="seed is 5.0"):
+        tiny_pipeline.vamp(audio, prompt, FAST, 5.0)
+
+
+def test_stages_that_do_not_fit_are_refused(tiny_pipeline) -> None:
+    deaf = VampNet(VampNetConfig(14, 3, n_layers=1, n_heads=2, embedding_dim=32))
+    with pytest.raises(ValueError, match="makes 4 codebooks, .* hears 3"):
+        Pipeline(tiny_pipeline.codec, tiny_pipeline.coarse, deaf)
+
+
+def test_a_codebook_that_no_model_makes_is_not_heard(tiny_pipeline) -> None:
+    fine = VampNet(dataclasses.replace(tiny_pipeline.c2f.config, n_codebooks=9)).eval()
+    fine.codebooks.copy_(tiny_pipeline.codec.codebooks[:9])
+    pipeline = Pipeline(tiny_pipeline.codec, tiny_pipeline.coarse, fine)
+    assert pipeline.vamp(chord(0.5)[None], Prompt(), FAST, 1).codes.shape[1] == 9
+
+
 @pytest.mark.parametrize("n_frames", [40, 200])
 @pytest.mark.parametrize("loop", [False, True])
 def test_kept_tokens_are_kept_and_an_empty_mask_is_a_round_trip(
@@ -188,7 +235,13 @@ def test_without_a_fine_model_the_coarse_codebooks_are_heard(tiny_pipeline) -> N
 
 
 @pytest.mark.parametrize(
-    "audio", [torch.zeros(2, 100), torch.zeros(1, 1, 0), torch.full((1, 1, 100), float("nan"))]
+    "audio",
+    [
+        torch.zeros(2, 100),
+        torch.zeros(1, 1, 0),
+        torch.full((1, 1, 100), float("nan")),
+        torch.zeros(1, 1, 100, dtype=torch.float64),
+    ],
 )
 def test_audio_that_cannot_be_is_refused(tiny_pipeline, audio: torch.Tensor) -> None:
     with pytest.raises(ValueError):

@@ -347,3 +347,9 @@ def test_sizes_below_one_are_refused():
     for sizes in ((0, 4, RATE_HZ), (4, 0, RATE_HZ), (4, 4, 0.0)):
         with pytest.raises(ValueError):
             Prompt().mask(*sizes)
+
+
+@pytest.mark.parametrize("name", ["prefix_s", "suffix_s"])
+def test_more_seconds_than_there_are_keep_all(name: str) -> None:
+    for seconds in (1e308, 100.0):
+        assert not Prompt(**{name: seconds}).mask(40, 4, RATE_HZ).any()

@@ -321,7 +321,7 @@ def test_progress_reaches_the_end_and_can_stop_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"steps": 0}, {"steps": 2.5}, {"temperature": -1.0}, {"top_p": 1.5}]
+    "change", [{"steps": 0}, {"steps": 2.5}, {"steps": 4.0}, {"temperature": -1.0}, {"top_p": 1.5}]
 )
 def test_values_out_of_range_are_named(change: dict) -> None:
     (name, value), *_ = change.items()

@@ -180,7 +180,7 @@ def load_codec(path: str | Path) -> Codec:
         family, kwargs, state = _call(path, original.read_codec, read_torch(path))
         return _fill(_build(FAMILIES[family], kwargs, path), state, path)
     entry = _entry(path, "codec")
-    if entry.get("family") not in FAMILIES:
+    if not isinstance(entry.get("family"), str) or entry["family"] not in FAMILIES:
         raise CheckpointError(
             f"{path / CONFIG}: codec family {entry.get('family')!r} is not one of {list(FAMILIES)}"
         )
@@ -336,26 +336,28 @@ def _build(make: Callable[..., Result], kwargs: Any, path: Path) -> Result:
 
 
 def _call(path: Path, function: Callable[..., Result], *arguments: Any) -> Result:
-    """The function's result; a ValueError it raises gets the file's name in front."""
+    """The function's result; an error of what the file holds gets its name in front."""
     try:
         return function(*arguments)
-    except ValueError as error:
+    except (ValueError, IndexError, RuntimeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
 def _fill(module: Module, state: State, path: Path) -> Module:
     """Put `state` into `module` as float32, once every name and shape is seen to fit."""
-    expected = {name: value.shape for name, value in module.state_dict().items()}
+    expected = module.state_dict()
     missing = [name for name in expected if name not in state]
     unknown = [name for name in state if name not in expected]
     for names, what in ((missing, "lacks"), (unknown, "has the unknown")):
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             raise CheckpointError(f"{path} {what} weights {', '.join(names[:SHOWN])}{more}")
-    for name, shape in expected.items():
-        if state[name].shape != shape:
-            found, allowed = tuple(state[name].shape), tuple(shape)
+    for name, own in expected.items():
+        if state[name].shape != own.shape:
+            found, allowed = tuple(state[name].shape), tuple(own.shape)
             raise CheckpointError(f"{path}: {name} has shape {found}; it must be {allowed}")
+        if state[name].is_floating_point() != own.is_floating_point():
+            raise CheckpointError(f"{path}: {name} holds {state[name].dtype}, not {own.dtype}")
     plain = {
         name: value.float() if value.is_floating_point() else value for name, value in state.items()
     }

@@ -20,6 +20,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # query, key, value
 N_BUCKETS = 32  # relative positions share this many learned values a head
 EXACT_DISTANCE = 8  # frames up to which each distance has a bucket of its own
 GELU_SLOPE, GELU_CUBE = math.sqrt(2 / math.pi), 0.044715  # of GELU by tanh (arXiv 1606.08415)
+LEAST_WINDOW = 8  # frames; a shorter one has no middle between its contexts
 MAX_DISTANCE = 128  # frames beyond which all distances share the last bucket
 BIAS_ALIGNMENT = 16  # values; rows that begin elsewhere are copied at every call on CUDA
 
@@ -58,6 +59,13 @@ class VampNetConfig:
             )
         if self.embedding_kernel % 2 == 0:
             raise ValueError(f"embedding_kernel is {self.embedding_kernel}; it must be odd")
+        if type(self.window_frames) is not int or 0 != self.window_frames < LEAST_WINDOW:
+            raise ValueError(
+                f"window_frames is {self.window_frames!r}; it must be 0 (as the published models) "
+                f"or a whole number from {LEAST_WINDOW} up"
+            )
+        if not isinstance(self.tied_head_scale, int | float):
+            raise ValueError(f"tied_head_scale is {self.tied_head_scale!r}; it must be a number")
 
     @property
     def n_predicted_codebooks(self) -> int:

@@ -187,4 +187,8 @@ def _tensors(state: Any) -> State:
     )
     if not fits:
         raise ValueError("the weights are not a dict of names and tensors")
+    for name, value in state.items():
+        plain = value.layout is torch.strided and not (value.is_meta or value.is_quantized)
+        if not plain or value.is_complex():
+            raise ValueError(f"{name} is no plain tensor of real numbers")
     return dict(state)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +162,12 @@ class Pipeline:
     """
 
     def __init__(self, codec: Codec, coarse: VampNet, c2f: VampNet | None = None, name: str = ""):
+        """ValueError where the fine model hears other codebooks than the coarse one makes."""
+        if c2f is not None and c2f.n_conditioning_codebooks != coarse.config.n_codebooks:
+            raise ValueError(
+                f"the coarse model makes {coarse.config.n_codebooks} codebooks, the coarse-to-fine "
+                f"one hears {c2f.n_conditioning_codebooks}; they must be as many"
+            )
         self.codec, self.coarse, self.c2f, self.name = codec, coarse, c2f, name
 
     @classmethod
@@ -184,7 +191,7 @@ class Pipeline:
         for model in (parts.coarse, parts.c2f):
             if model is not None:
                 make_ready(model, device, precision)
-        return cls(parts.codec, parts.coarse, parts.c2f, folder.name)
+        return cls(parts.codec, parts.coarse, parts.c2f, folder.resolve().name)
 
     @property
     def frame_rate_hz(self) -> float:
@@ -210,9 +217,10 @@ class Pipeline:
         share mask and noise, so equal channels stay equal. takes: independent variations from one
         batch. bpm, beat_offset_s: a beat grid in place of the tracker. ``on_step(done, total)`` is
         called at least once a sampling step; what it raises ends the call. Raises ValueError for
-        audio of another shape or with values that are not numbers.
+        audio of another shape or with values that are not numbers, and a seed that is none.
         """
         _check(audio, takes)
+        seed = _whole(seed)
         n_channels, _, n_samples = audio.shape
         device = self.codec.codebooks.device
         beats, onset_times_s = self._times(audio, prompt, bpm, beat_offset_s)
@@ -232,6 +240,7 @@ class Pipeline:
         codes = self._fill(codes, mask, prompt.loop, sampling, seed, takes, on_step)
         made = self._decode(codes, n_samples, prompt.loop)
         made = made.view(takes, -1, n_samples).expand(takes, n_channels, n_samples)
+        codes = codes.unflatten(0, (takes, -1)).expand(-1, n_channels, -1, -1).flatten(0, 1)
         return Vamp(made.cpu(), codes.cpu(), mask, beats, seed)
 
     def _encode(self, audio: Tensor, loop: bool) -> Tensor:
@@ -300,7 +309,7 @@ class Pipeline:
                 for w in batch:
                     kept = w.kept(codes.shape[-1])
                     still[:n, kept] &= ~p.holes[:, kept]
-        return codes if self.c2f is not None else codes[:, : self.coarse.config.n_codebooks]
+        return codes[:, : (self.c2f or self.coarse).config.n_codebooks]  # no others are new
 
     def _passes(self, codes: Tensor, mask: Tensor, loop: bool, sampling: Sampling) -> list[_Pass]:
         """What each model has to fill, in order: coarse, then fine, each in two passes."""
@@ -366,9 +375,19 @@ def _fill_batch(
     return result
 
 
+def _whole(seed: int) -> int:
+    """A seed of any kind of whole number as the one it stands for."""
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise ValueError(f"seed is {seed!r}; it must be a whole number") from None
+
+
 def _check(audio: Tensor, takes: int) -> None:
     if audio.dim() != 3 or audio.shape[1] != 1 or 0 in audio.shape:
         raise ValueError(f"audio has shape {tuple(audio.shape)}; allowed is (channels, 1, samples)")
+    if audio.dtype != torch.float32:
+        raise ValueError(f"audio is {audio.dtype}; it must be torch.float32")
     if not all_finite(audio):
         raise ValueError("the audio holds values that are not finite numbers (NaN or infinity)")
     if takes < 1:

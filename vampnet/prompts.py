@@ -143,8 +143,12 @@ class Prompt:
     def _kept_at_ends(self, n_frames: int, frame_rate_hz: float) -> Tensor:
         """Bool (T): at least `prefix_s` and `suffix_s` seconds, in whole frames."""
         kept = torch.zeros(n_frames, dtype=torch.bool)
-        kept[: _frames_up(self.prefix_s * frame_rate_hz)] = True
-        kept[max(0, n_frames - _frames_up(self.suffix_s * frame_rate_hz)) :] = True
+        first, last = (
+            _frames_up(min(seconds * frame_rate_hz, n_frames))
+            for seconds in (self.prefix_s, self.suffix_s)
+        )
+        kept[:first] = True
+        kept[n_frames - last :] = True
         return kept
 
     def _kept_at_beats(

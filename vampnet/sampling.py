@@ -91,7 +91,7 @@ class Sampling:
 def _check(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"{name} is {value}; allowed is {low} to {high}")
-    if isinstance(low, int) and int(value) != value:
+    if isinstance(low, int) and not isinstance(value, int):
         raise ValueError(f"{name} is {value}; a whole number is needed")
 
 
