@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from vampnet import audio
+from vampnet.checkpoints import whole_file
 from vampnet.loudness import normalize
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".caf")
 MANIFEST = "manifest.json"
 FULL_SCALE = 32767.0  # of the 16-bit samples on disk
-HELD_OUT_EVERY = 10  # without names given, every tenth file is held out
+HELD_OUT_EVERY = 10  # without names given, every tenth piece is held out
 
 
 class Pack:
@@ -48,6 +49,11 @@ class Pack:
         return torch.from_numpy(np.pad(found, (0, length - len(found)))) / FULL_SCALE
 
 
+def music_files(folder: Path) -> list[Path]:
+    """Every audio file below a folder, by name."""
+    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+
+
 def pack(
     source: str | Path,
     target: str | Path,
@@ -58,39 +64,77 @@ def pack(
     """Read every audio file below ``source`` into ``target``: mono mean, ``rate_hz``, -24 LUFS.
 
     held_out: files whose path contains one of these words are never trained on; with no words,
-    every tenth file. Files that cannot be read are named to ``log`` and left out. Writes a manifest
-    with each file's SHA-256 and length. Raises ValueError where nothing can be read.
+    every tenth piece. Files that cannot be read are named to ``log`` and left out, and so are
+    further copies of a file, else one would be trained on and another held out. Writes a manifest
+    with each file's SHA-256 and length. Raises ValueError where there is nothing to train on, and
+    for a word that no path contains.
     """
-    source, target = Path(source), Path(target)
-    files = sorted(f for f in source.rglob("*") if f.suffix.lower() in SUFFIXES)
+    source, target, log = Path(source), Path(target), log or (lambda line: None)
+    copies = _copies(source)
+    _check_words(source, [name for names in copies.values() for name in names], held_out)
     target.mkdir(parents=True, exist_ok=True)
     entries = []
-    for number, file in enumerate(files):
-        name = file.relative_to(source).as_posix()
+    for number, (digest, names) in enumerate(copies.items()):
+        for name in names[1:]:
+            log(f"left out: {name} is the same as {names[0]}")
         try:
-            mono = read_piece(file, rate_hz)
+            mono = read_piece(source / names[0], rate_hz)
         except ValueError as error:
-            if log:
-                log(f"left out: {error}")
+            log(f"left out: {error}")
             continue
-        words = any(word in name for word in held_out)
-        tenth = not held_out and number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+        words = any(word in name for word in held_out for name in names)
+        tenth = not held_out and len(entries) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
         stored = f"{number:05d}.npy"
         store(mono, target / stored)
         entries.append(
             {
-                "name": name,
+                "name": names[0],
                 "file": stored,
                 "split": "heldout" if words or tenth else "train",
                 "seconds": round(len(mono) / rate_hz, 3),
-                "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+                "sha256": digest,
             }
         )
-    if not any(e["split"] == "train" for e in entries):
-        raise ValueError(f"{source} holds {len(entries)} readable audio files to train on; need 1")
-    manifest = {"rate_hz": rate_hz, "pieces": entries}
-    (target / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    _check_splits(source, entries, held_out, log)
+    with whole_file(target / MANIFEST) as part:
+        manifest = {"rate_hz": rate_hz, "pieces": entries}
+        part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return target
+
+
+def _copies(source: Path) -> dict[str, list[str]]:
+    """The names of the audio files below a folder, those of the same bytes together, by SHA-256."""
+    found: dict[str, list[str]] = {}
+    for file in music_files(source):
+        name = file.relative_to(source).as_posix()
+        try:
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        except OSError:
+            digest = name  # reading it as audio will tell why
+        found.setdefault(digest, []).append(name)
+    return found
+
+
+def _check_words(source: Path, names: Sequence[str], held_out: Sequence[str]) -> None:
+    for word in held_out:
+        if not any(word in name for name in names):
+            raise ValueError(f"no audio file of {source} has '{word}' in its path, to be held out")
+
+
+def _check_splits(
+    source: Path, entries: Sequence[dict], held_out: Sequence[str], log: Callable[[str], None]
+) -> None:
+    splits = [entry["split"] for entry in entries]
+    if not entries:
+        raise ValueError(f"{source} holds 0 readable audio files to train on; need 1")
+    if "train" not in splits:
+        words = ", ".join(held_out)
+        raise ValueError(
+            f"all {len(entries)} readable audio files of {source} are held out ({words}); "
+            "leave 1 to train on"
+        )
+    if "heldout" not in splits:
+        log(f"nothing is held out of {len(entries)} pieces, so nothing is measured")
 
 
 def read_piece(file: Path, rate_hz: int) -> Tensor:
@@ -106,5 +150,6 @@ def level(samples: Tensor, rate_hz: int) -> Tensor:
 
 
 def store(samples: Tensor, file: Path) -> None:
-    """Write a piece, float (S,), as 16-bit samples."""
-    np.save(file, np.round(samples.numpy() * FULL_SCALE).astype(np.int16))
+    """Write a piece, float (S,), as 16-bit samples. Raises OSError where the disk takes no more."""
+    with whole_file(file) as part, part.open("wb") as stream:
+        np.save(stream, np.round(samples.numpy() * FULL_SCALE).astype(np.int16))
