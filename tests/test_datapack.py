@@ -153,6 +153,21 @@ def test_one_command_trains_from_a_pack(prepared, codec, tokens, tmp_path, monke
     assert time.monotonic() - began < 20
 
 
+def test_a_pack_is_not_mixed_with_other_codes_nor_windows_it_has_not(
+    prepared, codec, tokens, tmp_path
+) -> None:
+    file = datapack.write(Pack.load(prepared, "train"), tokens, codec, tmp_path / "a.pack")
+    with pytest.raises(ValueError, match="a window has 4000 frames"):
+        recipe.train(file, tmp_path / "work", recipe.plan(frames=4000, decoder_steps=1))
+    assert not (tmp_path / "work" / "codec").exists()
+    found = tokens["train"]
+    Tokens((found.codes + 1) % 32, found.starts).save(tmp_path / "work" / "train.tokens")
+    before = (tmp_path / "work" / "train.tokens").read_bytes()
+    with pytest.raises(ValueError, match="train.tokens' is of other music"):
+        recipe.train(file, tmp_path / "work", recipe.plan(frames=16, decoder_steps=1))
+    assert (tmp_path / "work" / "train.tokens").read_bytes() == before
+
+
 def test_the_command_packs_a_prepared_set(prepared, codec, tmp_path, capsys) -> None:
     from vampnet import checkpoints
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -17,8 +19,9 @@ from vampnet.codec import SpectralCodec
 from vampnet.pipeline import Pipeline
 from vampnet.prompts import Prompt
 from vampnet.sampling import Sampling
-from vampnet.training import recipe
-from vampnet.training.data import FULL_SCALE, Pack, pack
+from vampnet.training import origin, recipe
+from vampnet.training.data import FULL_SCALE, MANIFEST, Pack, pack, store
+from vampnet.training.tokens import Tokens
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +107,194 @@ def test_a_model_from_nothing_plays(music, tmp_path, monkeypatch) -> None:
 
 
 def test_the_command_goes_on_from_a_model(tiny_pipeline, music, tmp_path, capsys) -> None:
-    base = tmp_path / "base"
-    checkpoints.save_folder(base, tiny_pipeline.codec, tiny_pipeline.coarse, tiny_pipeline.c2f)
-    line = ["train", str(music), str(tmp_path / "work"), "--base", str(base), "--steps", "2"]
-    assert cli.main([*line, "--batch", "2", "--frames", "16", "--held-out", "other artist"]) == 0
+    base, work = tmp_path / "base", tmp_path / "work"
+    terms = {"licence": "CC BY 4.0", "training_tokens_sha256": "ab", "other": 1}
+    models = tiny_pipeline.codec, tiny_pipeline.coarse, tiny_pipeline.c2f
+    checkpoints.save_folder(base, *models, metadata=terms)
+    (base / "ATTRIBUTION.md").write_text("by a musician")
+    line = ["train", str(music), str(work), "--base", str(base), "--batch", "2", "--frames", "16"]
+    line += ["--held-out", " other artist,"]
+    assert cli.main([*line, "--steps", "2"]) == 0
     said = capsys.readouterr()
     assert "--model" in said.out and "training c2f" in said.err
-    made = Pipeline.load(tmp_path / "work" / "model")
+    made = Pipeline.load(work / "model")
     assert torch.equal(made.codec.codebooks.half(), tiny_pipeline.codec.codebooks.half())
     moved = made.coarse.classifier.weight - tiny_pipeline.coarse.classifier.weight
     assert float(moved.detach().abs().max()) > 1e-4
+    told = checkpoints.load_folder(work / "model").config["metadata"]
+    origins = {"name": "base", "licence": "CC BY 4.0", "training_tokens_sha256": "ab"}
+    assert told["licence"] == "CC BY 4.0" and told["base"] == origins
+    assert "by a musician" in (work / "model" / "ATTRIBUTION.md").read_text()
+
+    # the same again goes on, with a licence of one's own; without the note too, but that is told
+    assert cli.main([*line, "--steps", "3", "--licence", "mine"]) == 0
+    told = checkpoints.load_folder(work / "model").config["metadata"]
+    assert told["licence"] == "mine" and told["base"] == origins
+    assert "does not tell" not in capsys.readouterr().err
+    (work / origin.RUN).unlink()
+    assert cli.main([*line, "--steps", "3"]) == 0
+    assert "does not tell what its run began with" in capsys.readouterr().err
+    # something else does not, told or seen from the codes
+    before = (work / "model" / "coarse.safetensors").read_bytes()
+    line[line.index(str(base))] = "default"
+    assert cli.main([*line, "--steps", "4"]) == 1
+    told = "holds a run from the base 'base' and not 'default'; take another folder"
+    assert told in capsys.readouterr().err
+    (work / origin.RUN).unlink()
+    assert cli.main([*line, "--steps", "4"]) == 1
+    assert "of other music or of another codec" in capsys.readouterr().err
+    assert (work / "model" / "coarse.safetensors").read_bytes() == before
+
+
+def test_only_what_a_run_began_with_is_gone_on_with(tiny_pipeline, tmp_path) -> None:
+    music, work, said = tmp_path / "music", tmp_path / "work", []
+    (music / "sub").mkdir(parents=True)
+    for name in ("a.wav", "sub/b.wav"):
+        (music / name).write_text(name)
+    parts = checkpoints.Parts(tiny_pipeline.codec, tiny_pipeline.coarse, None, {})
+    start = origin.Start("tiny", parts, "", "", {})
+    trained = checkpoints.Parts(tiny_pipeline.codec, copy.deepcopy(parts.coarse), None, {})
+    with torch.no_grad():
+        next(trained.coarse.parameters()).add_(1e-3)
+
+    def check(where=music, base: origin.Start | None = start, words=("b",)) -> None:
+        origin.check(work, origin.origin(where, base, words), said.append)
+
+    check(words=())  # as long as there is nothing to go on with, anything may change
+    check()
+    (work / "train.tokens").touch()
+    check()
+    check(shutil.copytree(music, tmp_path / "elsewhere"))
+    check(base=dataclasses.replace(start, name="renamed"))
+    for reason, changes in {
+        "the base 'tiny' and not 'none'": {"base": None},
+        "the base 'tiny' of the same name": {"base": dataclasses.replace(start, parts=trained)},
+        "the held-out words b and not none": {"words": ()},
+        "the base 'tiny' and not 'none' and the held": {"base": None, "words": ("a",)},
+    }.items():
+        with pytest.raises(ValueError, match=f"'.*work' holds a run from {reason}.*take another"):
+            check(**changes)
+    (music / "sub/b.wav").write_text("longer than before")
+    with pytest.raises(ValueError, match="other music .differing files: 1, first 'sub/b.wav'"):
+        check()
+    (tmp_path / "elsewhere" / "c.flac").touch()
+    with pytest.raises(ValueError, match="other music .differing files: 1, first 'c.flac'"):
+        check(tmp_path / "elsewhere")
+    for place in (tmp_path / "elsewhere" / MANIFEST, tmp_path / "a.pack"):
+        place.write_text("{}")
+        with pytest.raises(ValueError, match="a run from other music; take"):
+            check(place.parent if place.name == MANIFEST else place)
+    with pytest.raises(ValueError, match="no music at '.*nowhere'"):
+        check(tmp_path / "nowhere")
+    assert not said
+
+
+def test_a_folder_that_does_not_tell_is_taken_up_unless_it_is_of_other_music(
+    tiny_pipeline, tmp_path
+) -> None:
+    music, work, said = tmp_path / "music", tmp_path / "work", []
+    for folder, names in ((music, "ab"), (work / "pack", "abc")):
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / f"{name}.wav").touch()
+    manifest = {"pieces": [{"name": "a.wav"}]}
+    (work / "pack" / MANIFEST).write_text(json.dumps(manifest))
+    origin.check(work, origin.origin(music, None, ()), said.append)
+    assert "does not tell" in said[0] and (work / origin.RUN).is_file()
+    (work / origin.RUN).unlink()
+    manifest["pieces"].append({"name": "c.wav"})
+    (work / "pack" / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="from other music .it has 'c.wav'"):
+        origin.check(work, origin.origin(music, None, ()), said.append)
+
+    base, set_ = tmp_path / "base", tmp_path / "set"
+    checkpoints.save_folder(base, tiny_pipeline.codec, tiny_pipeline.coarse, tiny_pipeline.c2f)
+    set_.mkdir()
+    store(chord(0.5)[0], set_ / "a.npy")
+    entry = {"name": "a", "file": "a.npy", "split": "train"}
+    (set_ / MANIFEST).write_text(json.dumps({"rate_hz": 44100, "pieces": [entry]}))
+    codes = recipe.encode(Pack.load(set_, "train"), tiny_pipeline.codec).codes.long()
+    (tmp_path / "old").mkdir()
+    Tokens.join([codes[:, :20], codes[:, 20:]]).save(tmp_path / "old" / "train.tokens")
+    plan = recipe.plan(steps=1, frames=8, batch=1)
+    with pytest.raises(ValueError, match="train.tokens' is of other music"):
+        recipe.train(set_, tmp_path / "old", plan, base=base)
+
+
+def test_windows_too_long_for_the_music_are_told_before_the_decoder_is_trained(
+    tiny_codec, music, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(recipe, "new_codec", lambda pieces, plan: copy.deepcopy(tiny_codec))
+    plan = recipe.plan(frames=4000, decoder_steps=1)
+    with pytest.raises(ValueError, match="window has 4000 frames.*--frames"):
+        recipe.train(music, tmp_path, plan, base=None)
+    assert not (tmp_path / "codec" / "state.pt").exists()
+
+
+def test_minutes_go_to_the_stages_that_run(tiny_pipeline, music, tmp_path, monkeypatch) -> None:
+    base, minutes = tmp_path / "base", []
+    checkpoints.save_folder(base, tiny_pipeline.codec, tiny_pipeline.coarse, tiny_pipeline.c2f)
+
+    def trained(model, tokens, heldout, plan, folder, log):
+        minutes.append(plan.minutes)
+        return model
+
+    monkeypatch.setattr(recipe, "train_masked", trained)
+    whole = recipe.plan(minutes=10.0)
+    recipe.train(music, tmp_path / "work", whole, base=base)
+    stages = (whole.decoder, whole.coarse, whole.c2f)
+    assert sum(minutes) == pytest.approx(sum(stage.minutes for stage in stages))
+    assert minutes[0] / minutes[1] == pytest.approx(whole.coarse.minutes / whole.c2f.minutes)
+    minutes.clear()
+    recipe.train(music, tmp_path / "work", recipe.plan(steps=3), base=base)
+    assert minutes == [0.0, 0.0]  # steps stay steps
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Twelve pieces, of which one is there twice, among files that cannot be read."""
+    for number in range(12):
+        sound = chord(0.5, 8000, seed=number)[0].numpy()
+        soundfile.write(tmp_path / f"{number:02d}.wav", sound, 8000)
+        (tmp_path / f"{number:02d} broken.wav").write_text(f"no music {number}")
+    shutil.copy(tmp_path / "03.wav", tmp_path / "99 copy of 03.wav")
+    return tmp_path
+
+
+def test_every_tenth_piece_is_held_out_whatever_cannot_be_read(many, tmp_path) -> None:
+    said: list[str] = []
+    pack(many, tmp_path / "out", 8000, log=said.append)
+    entries = json.loads((tmp_path / "out" / MANIFEST).read_text())["pieces"]
+    assert [e["name"] for e in entries] == [f"{number:02d}.wav" for number in range(12)]
+    assert [e["name"] for e in entries if e["split"] == "heldout"] == ["09.wav"]
+    assert "left out: 99 copy of 03.wav is the same as 03.wav" in said and len(said) == 13
+    for file in many.glob("0[0-4].wav"):
+        file.unlink()
+    pack(many, tmp_path / "less", 8000, log=said.append)
+    assert "nothing is held out of 8 pieces" in said[-1]
+
+
+def test_words_hold_out_what_they_name_in_every_copy(many, tmp_path, capsys) -> None:
+    pack(many, tmp_path / "out", 8000, ("copy", "05."))
+    heldout = [name for name, _ in Pack.load(tmp_path / "out", "heldout").pieces]
+    assert heldout == ["03.wav", "05.wav"]
+    with pytest.raises(ValueError, match="no audio file of .* has 'Copy' in its path"):
+        pack(many, tmp_path / "b", 8000, ("05", "Copy"))
+    with pytest.raises(ValueError, match=r"all 12 readable audio files of .* held out \(0, 1\)"):
+        pack(many, tmp_path / "c", 8000, ("0", "1"))
+    line = ["train", str(many), str(tmp_path / "work"), "--held-out", "05., no such"]
+    assert cli.main(line) == 1 and "'no such' in its path" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_no_half_piece(tmp_path, monkeypatch) -> None:
+    def full(stream, samples) -> None:
+        stream.write(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="a.npy cannot be written: no space left"):
+        store(chord(0.1)[0], tmp_path / "a.npy")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"batch": -1}, {"learning_rate": 0.0}])

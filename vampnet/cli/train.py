@@ -25,9 +25,9 @@ def _train(args: argparse.Namespace) -> None:
     from vampnet.training.recipe import plan, train
 
     options = given(args, TRAIN)
-    words = tuple(filter(None, options.pop("held_out", "").split(",")))
+    words = tuple(filter(None, map(str.strip, options.pop("held_out", "").split(","))))
     base = options.pop("base", "default")
-    licence, device = options.pop("licence", "unstated"), options.pop("device", "cpu")
+    licence, device = options.pop("licence", ""), options.pop("device", "cpu")
     check_device(device)
     try:
         made = train(

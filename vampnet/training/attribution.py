@@ -69,3 +69,16 @@ def attribution(entries: Sequence[dict]) -> str:
         lines += ["## Left out", ""]
         lines += [f"- `{p}`, {why}: {', '.join(names)}" for (p, why), names in reasons.items()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def passed_on(name: str, licence: str, base: str, music: str) -> str:
+    """The text for weights that go on from those of a model: its attribution, then the music's.
+
+    name, licence: the model's; base: its text, "" where it has none; music: "" likewise.
+    """
+    if not base:
+        return music
+    head = f"# Trained on from '{name}'\n\nThese weights were made from those of the model '{name}'"
+    head += f" (licence: {licence}) by further training. Its attribution:\n\n"
+    tail = f"\n# What it was trained on further\n\n{music}" if music else ""
+    return head + base.rstrip() + "\n" + tail

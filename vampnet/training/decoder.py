@@ -13,10 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vampnet.codec import Codec
 from vampnet.codec.spectral import MAGNITUDE_FLOOR, SpectralCodec
 from vampnet.codec.synthesis import magnitudes
 from vampnet.mel import mel_bands
+from vampnet.training.data import Pack
 from vampnet.training.loop import Plan, run
+from vampnet.training.tokens import Tokens
 
 N_MELS = 150  # over the whole axis, for a window of 2048 samples
 BAND_WEIGHTS = (0.3, 0.3, 0.4)  # about the share of mel bands that each band holds
@@ -37,6 +40,29 @@ class DecoderTraining(Plan):
     weight_decay: float = 0.01
     save_every: int = 500
     report_every: int = 500
+
+
+class CodecWindows:
+    """Random windows of audio with their codes, for the decoder's training, where it is."""
+
+    def __init__(self, pieces: Pack, codec: Codec, tokens: Tokens):
+        self.pieces, self.hop, self.tokens = pieces, codec.hop_length, tokens
+        self.device = codec.codebooks.device
+
+    def __call__(self, n_items: int, n_frames: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Audio, float (B, 1, T * hop), and codes, int64 (B, N, T).
+
+        Raises ValueError when no piece is ``n_frames`` long.
+        """
+        room = self.tokens.room(n_frames)
+        sounds, codes = [], []
+        drawn = torch.multinomial(room.double(), n_items, replacement=True, generator=rng)
+        for piece in drawn.tolist():
+            start = int(torch.randint(int(room[piece]), (), generator=rng))
+            sounds.append(self.pieces.cut(piece, start * self.hop, n_frames * self.hop))
+            first = int(self.tokens.starts[piece]) + start
+            codes.append(self.tokens.codes[:, first : first + n_frames].long())
+        return torch.stack(sounds)[:, None].to(self.device), torch.stack(codes).to(self.device)
 
 
 def target_magnitudes(codec: SpectralCodec, audio: Tensor) -> list[Tensor]:

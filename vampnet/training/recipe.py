@@ -17,14 +17,18 @@ from torch import Tensor
 from vampnet import checkpoints
 from vampnet.codec import Codec, SpectralCodec
 from vampnet.model import VampNet, VampNetConfig
-from vampnet.training import datapack
+from vampnet.training import datapack, origin
+from vampnet.training.attribution import passed_on
 from vampnet.training.data import MANIFEST, Pack, pack
-from vampnet.training.decoder import DecoderTraining, train_decoder
+from vampnet.training.decoder import CodecWindows, DecoderTraining, train_decoder
+from vampnet.training.loop import Plan
 from vampnet.training.masked import MaskedTraining, initialize, train_masked
 from vampnet.training.quantizer import fit_quantizers
 from vampnet.training.tokens import Tokens
 
 Log = Callable[[object], None]
+FRAMES_TRIED = 400  # of a piece whose codes are compared with those kept
+SAME_SHARE = 0.9  # of the codes: another device rounds otherwise
 
 COARSE = VampNetConfig(
     n_codebooks=4,
@@ -104,29 +108,6 @@ def plan(
     return replace(recipe, decoder=decoder, coarse=coarse, c2f=c2f)
 
 
-class CodecWindows:
-    """Random windows of audio with their codes, for the decoder's training, where the codec is."""
-
-    def __init__(self, pieces: Pack, codec: Codec, tokens: Tokens):
-        self.pieces, self.hop, self.tokens = pieces, codec.hop_length, tokens
-        self.device = codec.codebooks.device
-
-    def __call__(self, n_items: int, n_frames: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Audio, float (B, 1, T * hop), and codes, int64 (B, N, T).
-
-        Raises ValueError when no piece is ``n_frames`` long.
-        """
-        room = self.tokens.room(n_frames)
-        sounds, codes = [], []
-        drawn = torch.multinomial(room.double(), n_items, replacement=True, generator=rng)
-        for piece in drawn.tolist():
-            start = int(torch.randint(int(room[piece]), (), generator=rng))
-            sounds.append(self.pieces.cut(piece, start * self.hop, n_frames * self.hop))
-            first = int(self.tokens.starts[piece]) + start
-            codes.append(self.tokens.codes[:, first : first + n_frames].long())
-        return torch.stack(sounds)[:, None].to(self.device), torch.stack(codes).to(self.device)
-
-
 def encode(pieces: Pack, codec: Codec) -> Tokens:
     """The codes of every piece of a pack, on the CPU."""
     device = codec.codebooks.device
@@ -156,7 +137,7 @@ def train(
     *,
     base: str | Path | None = "default",
     held_out: tuple[str, ...] = (),
-    licence: str = "unstated",
+    licence: str = "",
     device: str = "cpu",
     log: Log | None = None,
 ) -> Path:
@@ -165,18 +146,24 @@ def train(
     music: audio files, or a set that ``data.pack`` or ``vampnet prepare`` made, which is used as
     it is; or a data pack, one file (``datapack``), whose codec is taken, its decoder trained on,
     and whose masked models start from nothing. base: the model to start from otherwise, whose codec
-    is kept (fine-tuning); None = all from nothing, with a codec of its own. Raises ValueError where
-    there is nothing to train on.
+    is kept (fine-tuning); None = all from nothing, with a codec of its own. licence: of the
+    weights; "" = the base's. Raises ValueError where there is nothing to train on, and where
+    ``work`` holds a run that was begun with something else.
     """
-    work, log = Path(work), log or (lambda line: None)
-    if Path(music).is_file():
-        (codec, coarse, c2f), tokens, heldout = _carried(Path(music), work, recipe, device, log)
+    music, work, log = Path(music), Path(work), log or (lambda line: None)
+    carried = music.is_file()
+    start = None if carried or base is None else origin.start_of(base)
+    words = () if carried or (music / MANIFEST).is_file() else held_out  # a set tells by itself
+    origin.check(work, origin.origin(music, start, words), log)
+    if carried:
+        (codec, coarse, c2f), tokens, heldout = _carried(music, work, recipe, device, log)
     else:
         (codec, coarse, c2f), tokens, heldout = _gathered(
-            Path(music), work, recipe, base, held_out, device, log
+            music, work, recipe, start, words, device, log
         )
-    codec = codec.cpu()
-    models = []
+    if coarse is not None or not isinstance(codec, SpectralCodec):
+        recipe = _without_decoder(recipe)
+    codec, models = codec.cpu(), []
     for name, model, config, plan in (
         ("coarse", coarse, COARSE, recipe.coarse),
         ("c2f", c2f, FINE, recipe.c2f),
@@ -185,11 +172,13 @@ def train(
         model = model or _new_model(config, codec, plan)
         models.append(train_masked(model.to(device), tokens, heldout, plan, work / name, log).cpu())
     digest = hashlib.sha256((work / "train.tokens").read_bytes()).hexdigest()
-    metadata = {"licence": licence, "training_tokens_sha256": digest}
+    metadata = {**origin.terms(licence, start), "training_tokens_sha256": digest}
     made = checkpoints.save_folder(
         work / "model", codec, models[0], models[1], metadata=metadata, dtype=torch.float16
     )
-    credit = _credit(Path(music))
+    credit = _credit(music)
+    if start:
+        credit = passed_on(start.name, start.licence, start.credit, credit)
     if credit:
         (made / datapack.ATTRIBUTION).write_text(credit, encoding="utf-8")
     return made
@@ -206,13 +195,29 @@ def _credit(music: Path) -> str:
 Parts = tuple[Codec, VampNet | None, VampNet | None]
 
 
+def _without_decoder(recipe: Recipe) -> Recipe:
+    """The decoder's share of the minutes for the masked models, where they alone are trained."""
+    share = 1 + recipe.decoder.minutes / max(1e-9, recipe.coarse.minutes + recipe.c2f.minutes)
+    coarse, c2f = (replace(p, minutes=p.minutes * share) for p in (recipe.coarse, recipe.c2f))
+    return replace(recipe, coarse=coarse, c2f=c2f)
+
+
+def _check_frames(tokens: Tokens, *plans: Plan) -> None:
+    """See that every stage has windows before the first one takes its time."""
+    for plan in plans:
+        tokens.room(plan.frames)
+
+
 def _carried(
     file: Path, work: Path, recipe: Recipe, device: str, log: Log
 ) -> tuple[Parts, Tokens, Tokens | None]:
     """Codec, its decoder trained, and tokens of a data pack."""
     material = datapack.read(file)
-    work.mkdir(parents=True, exist_ok=True)
-    material.tokens.save(work / "train.tokens")
+    _check_frames(material.tokens, recipe.coarse, recipe.c2f)
+    path = work / "train.tokens"
+    if path.is_file() and not torch.equal(Tokens.load(path).codes, material.tokens.codes):
+        raise _others(path)
+    material.tokens.save(path)
     codec = material.codec
     if isinstance(codec, SpectralCodec):
         log("training the codec's decoder")
@@ -226,13 +231,15 @@ def _gathered(
     music: Path,
     work: Path,
     recipe: Recipe,
-    base: str | Path | None,
+    start: origin.Start | None,
     held_out: tuple[str, ...],
     device: str,
     log: Log,
 ) -> tuple[Parts, Tokens, Tokens | None]:
     """Codec, models to go on from, and tokens of a folder of audio files or of a prepared set."""
-    codec, coarse, c2f = _start(base)
+    codec, coarse, c2f = None, None, None
+    if start:
+        codec, coarse, c2f = start.parts.codec, start.parts.coarse, start.parts.c2f
     folder = music if (music / MANIFEST).is_file() else work / "pack"
     if not (folder / MANIFEST).is_file():
         pack(music, folder, codec.sample_rate if codec else 44100, held_out, log)
@@ -240,6 +247,7 @@ def _gathered(
     if codec is None:
         codec = _codec(pieces, work, recipe, device, log)
     tokens = _tokens(pieces, codec, work / "train.tokens")
+    _check_frames(tokens, recipe.coarse, recipe.c2f)
     heldout = _tokens(others, codec, work / "heldout.tokens") if others.pieces else None
     return (codec, coarse, c2f), tokens, heldout
 
@@ -249,13 +257,6 @@ def _new_model(config: VampNetConfig, codec: Codec, plan: MaskedTraining) -> Vam
     model = VampNet(config)
     initialize(model, codec.codebooks)
     return model
-
-
-def _start(base: str | Path | None) -> tuple[Codec | None, VampNet | None, VampNet | None]:
-    if base is None:
-        return None, None, None
-    parts = checkpoints.load_folder(checkpoints.resolve(base))
-    return parts.codec, parts.coarse, parts.c2f
 
 
 def _codec(pieces: Pack, work: Path, recipe: Recipe, device: str, log: Log) -> SpectralCodec:
@@ -268,6 +269,7 @@ def _codec(pieces: Pack, work: Path, recipe: Recipe, device: str, log: Log) -> S
         codec = new_codec(pieces, recipe)
         checkpoints.save_folder(folder, codec)
     tokens = _tokens(pieces, codec, work / "train.tokens")
+    _check_frames(tokens, recipe.decoder, recipe.coarse, recipe.c2f)
     log("training the codec's decoder")
     codec = codec.to(device)
     return train_decoder(codec, CodecWindows(pieces, codec, tokens), recipe.decoder, folder, log)
@@ -304,6 +306,24 @@ def pack_up(
 
 
 def _tokens(pieces: Pack, codec: Codec, path: Path) -> Tokens:
+    """The codes of a pack, or those that were made of it before; ValueError where they are not."""
     if not path.is_file():
         encode(pieces, codec).save(path)
-    return Tokens.load(path)
+        return Tokens.load(path)
+    tokens = Tokens.load(path)
+    frames = [-(-len(sound) // codec.hop_length) for _, sound in pieces.pieces]
+    if tokens.starts.diff().tolist() != frames:
+        raise _others(path)
+    n_frames = min(frames[0], FRAMES_TRIED)
+    sound = pieces.cut(0, 0, n_frames * codec.hop_length)[None, None]
+    again = codec.encode(sound.to(codec.codebooks.device))[0].cpu()
+    inner = slice(0, n_frames // 2 + 1)  # the end hears what follows
+    if again.shape[0] != len(tokens.codes):
+        raise _others(path)
+    if (again[:, inner] == tokens.codes[:, inner]).float().mean() < SAME_SHARE:
+        raise _others(path)
+    return tokens
+
+
+def _others(path: Path) -> ValueError:
+    return ValueError(f"'{path}' is of other music or of another codec; take another folder")

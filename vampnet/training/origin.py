@@ -1,0 +1,160 @@
+"""What a run was begun with: a work folder goes on from the same weights and music, or not at all.
+
+``run.json`` in the work folder tells it; what may change from run to run (steps, minutes, rates,
+windows) does not stand there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vampnet import checkpoints
+from vampnet.checkpoints import CONFIG, whole_file
+from vampnet.training.data import MANIFEST, music_files
+from vampnet.training.datapack import ATTRIBUTION
+
+RUN = "run.json"
+UNSTATED = "unstated"  # a licence that nobody told
+FROM_NOTHING = {"name": "none", "sha256": ""}
+# what a run keeps and would go on from
+_KEPT = (f"pack/{MANIFEST}", f"codec/{CONFIG}", "train.tokens")
+_KEPT += ("codec/state.pt", "coarse/state.pt", "c2f/state.pt")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model to go on from: its name, its parts, its licence, its attribution ("" = none told).
+
+    facts: what its metadata tells of how it came about.
+    """
+
+    name: str
+    parts: checkpoints.Parts
+    licence: str
+    credit: str
+    facts: dict[str, Any]
+
+
+def start_of(base: str | Path) -> Start:
+    """The model of a name or folder. Raises CheckpointError where there is none."""
+    folder = checkpoints.resolve(base)
+    known = str(base) in checkpoints.models()
+    parts = checkpoints.load_folder(folder)
+    told = parts.config.get("metadata", {})
+    notes = folder / ATTRIBUTION
+    return Start(
+        str(base) if known else folder.resolve().name,
+        parts,
+        told.get("licence", UNSTATED),
+        notes.read_text(encoding="utf-8") if notes.is_file() else "",
+        {key: told[key] for key in ("training_tokens_sha256", "base") if key in told},
+    )
+
+
+def terms(licence: str, start: Start | None) -> dict[str, Any]:
+    """Metadata: the licence that was stated, or else the base's; beside it the base and its own."""
+    if start is None:
+        return {"licence": licence or UNSTATED}
+    base = {"name": start.name, "licence": start.licence, **start.facts}
+    return {"licence": licence or start.licence, "base": base}
+
+
+def origin(music: Path, start: Start | None, held_out: Sequence[str]) -> dict[str, Any]:
+    """The facts that decide codes and starting weights, as JSON values, wherever the folders lie.
+
+    The base's name is told in errors, its weights are compared. Raises ValueError where there is
+    no music.
+    """
+    base = {"name": start.name, "sha256": _digest(start.parts)} if start else FROM_NOTHING
+    return {"base": base, "music": _music(music), "held-out words": sorted(held_out)}
+
+
+def check(work: Path, now: dict[str, Any], log: Callable[[object], None]) -> None:
+    """Note what a run begins with, or see that it is what the work folder's run began with.
+
+    A folder of an earlier version, which noted nothing, is taken up as far as nothing speaks
+    against it, and that is logged. Raises ValueError that names what differs.
+    """
+    file = work / RUN
+    if any((work / name).is_file() for name in _KEPT):
+        if file.is_file():
+            differences = _differences(_read(file), now)
+            if differences:
+                told = " and ".join(differences)
+                raise ValueError(f"'{work}' holds a run from {told}; take another folder")
+            return
+        _check_names(work, now["music"])
+        log(f"'{work}' does not tell what its run began with; taken to be this music and base")
+    work.mkdir(parents=True, exist_ok=True)
+    with whole_file(file) as part:
+        part.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+
+
+def _music(music: Path) -> dict[str, Any]:
+    """A data pack's or a set's hash; of a folder of audio files each one's size and time."""
+    for file in (music, music / MANIFEST):
+        if file.is_file():
+            return {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    if not music.is_dir():
+        raise ValueError(f"there is no music at '{music}': no folder and no data pack")
+    files = {}
+    for file in music_files(music):
+        facts = file.stat() if file.is_file() else None  # a link may lead nowhere
+        name = file.relative_to(music).as_posix()
+        files[name] = [facts.st_size, int(facts.st_mtime)] if facts else []
+    return {"files": files}
+
+
+def _digest(parts: checkpoints.Parts) -> str:
+    found = hashlib.sha256()
+    for part in (parts.codec, parts.coarse, parts.c2f):
+        for name, value in part.state_dict().items() if part is not None else ():
+            found.update(name.encode())
+            found.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {name: found[name] for name in ("base", "music", "held-out words")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} cannot be read: {error!r}") from None
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """In words, what the run began with and does not have now."""
+    found = []
+    if then["base"]["sha256"] != now["base"]["sha256"]:
+        names = then["base"]["name"], now["base"]["name"]
+        other = "of the same name" if names[0] == names[1] else f"and not '{names[1]}'"
+        found.append(f"the base '{names[0]}' {other}")
+    if then["music"] != now["music"]:
+        files, ours = then["music"].get("files", {}), now["music"].get("files", {})
+        changed = sorted(n for n in {*files, *ours} if files.get(n) != ours.get(n))
+        told = f" (differing files: {len(changed)}, first '{changed[0]}')" if files and ours else ""
+        found.append(f"other music{told}")
+    if then["held-out words"] != now["held-out words"]:
+        words = [", ".join(each["held-out words"]) or "none" for each in (then, now)]
+        found.append(f"the held-out words {words[0]} and not {words[1]}")
+    return found
+
+
+def _check_names(work: Path, music: dict[str, Any]) -> None:
+    """Every packed piece must be one of the music's files."""
+    manifest = work / "pack" / MANIFEST
+    if "files" not in music or not manifest.is_file():
+        return
+    for entry in json.loads(manifest.read_text(encoding="utf-8"))["pieces"]:
+        if entry["name"] not in music["files"]:
+            raise ValueError(
+                f"'{work}' holds a run from other music (it has '{entry['name']}'); "
+                "take another folder"
+            )
