@@ -6,9 +6,10 @@ came before it), finds out that a client has left, and puts sentences where grad
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -22,6 +23,7 @@ from harp_app.protocol import SCOPE_ARRIVED, SCOPE_JOB
 log = logging.getLogger(__name__)
 
 UNKNOWN_JOB = "This job is not known here; the server may have been restarted. Press Process again."
+NO_MORE = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 class Arrivals:
@@ -34,6 +36,14 @@ class Arrivals:
         self._app = app
         self._jobs = jobs
         self._on_end = on_end
+        self._listening: set[asyncio.Task[Any]] = set()  # streams of open pages
+        self._closed = False
+
+    def close(self) -> None:
+        """End the streams of open pages, which have no end of their own."""
+        self._closed = True
+        for task in self._listening:
+            task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; whatever escapes below is logged and answered without details."""
@@ -57,7 +67,12 @@ class Arrivals:
             if not started:
                 await answer(send, 500, f"Something went wrong; the log has it under {job_id}.")
             elif not ended:
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                await send(NO_MORE)
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+            if started and not ended:
+                await send(NO_MORE)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].rstrip("/")
@@ -71,9 +86,20 @@ class Arrivals:
             stream = path.rsplit("/", 1)[-1]
             await self._stream(path.split("/")[3] == "process", stream, scope, receive, send)
         elif method == "GET" and path == "/gradio_api/queue/data":
-            await self._page_stream(scope, receive, send)
+            await self._until_closed(self._page_stream(scope, receive, send))
+        elif method == "GET" and path.startswith("/gradio_api/heartbeat/"):
+            await self._until_closed(self._app(scope, receive, send))
         else:
             await self._app(scope, receive, send)
+
+    async def _until_closed(self, stream: Awaitable[None]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._listening.add(task)
+        try:
+            await stream
+        finally:
+            self._listening.discard(task)
 
     async def _job(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST process: a job from now on; its stream's id stands in the response."""

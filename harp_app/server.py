@@ -97,9 +97,13 @@ class Options:
 
 @dataclass
 class Endpoint:
-    """A built endpoint: the ASGI app and what it works with; close it at the end."""
+    """A built endpoint: the ASGI app and what it works with; close it at the end.
+
+    end_streams: ends what open pages listen to, in the thread that serves them.
+    """
 
     app: ASGIApp
+    end_streams: Callable[[], None]
     jobs: Jobs
     storage: Storage
     processor: Processor
@@ -249,7 +253,7 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
     )
     arrivals = Arrivals(parent, jobs, lambda stream: protocol.forget_session(blocks, stream))
     app = Gate(arrivals, options.prefix, storage.root)
-    return Endpoint(app, jobs, storage, processor, harp.source)
+    return Endpoint(app, arrivals.close, jobs, storage, processor, harp.source)
 
 
 def _page(harp: Any, jobs: Jobs, processor: Processor) -> tuple[Any, dict[str, Any]]:
@@ -284,6 +288,7 @@ def run(
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             endpoint.jobs.close()  # else their streams would hold the connections open
+            endpoint.end_streams()
             await super().shutdown(sockets)
             endpoint.close()
 

@@ -425,6 +425,17 @@ def test_a_closed_page_frees_the_machine(browser, site, tmp_path):
 
 
 @pytest.mark.browser
+def test_an_open_page_does_not_hold_up_the_end_of_the_server(browser, tmp_path, capfd):
+    with running(FakePipeline(), PRESETS) as site:
+        visit = Visit(browser, site.address)
+        visit.open(clip(tmp_path))
+        start = time.monotonic()
+    assert time.monotonic() - start < 3
+    assert "Traceback" not in capfd.readouterr().err
+    visit.context.close()
+
+
+@pytest.mark.browser
 def test_on_a_phone_under_a_secret_word(browser, tmp_path):
     with running(FakePipeline(), PRESETS, secret="s3cret-word") as site:
         size = {"width": 390, "height": 844}

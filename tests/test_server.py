@@ -469,6 +469,17 @@ def test_every_server_keeps_gradios_files_in_its_own_folder(tmp_path, monkeypatc
     assert [left.name for left in tmp_path.iterdir()] == ["gradio"]
 
 
+def test_whoever_listens_does_not_hold_up_the_end(harp, capfd):
+    with running(FakePipeline()) as site:
+        client = HarpClient(site.address)
+        _, heartbeat = client.request("GET", "/gradio_api/heartbeat/abc")
+        assert heartbeat.read(5) == b"data:"
+        start = time.monotonic()
+    assert time.monotonic() - start < 2
+    assert heartbeat.read().strip().endswith(b"ALIVE")  # a whole answer, not a broken one
+    assert "Traceback" not in capfd.readouterr().err
+
+
 # -- serve and its options
 
 
