@@ -17,7 +17,7 @@ from conftest import noise, tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vampnet import audio, chunks
+from vampnet import audio, chunks, mpeg
 from vampnet.audio import Audio, AudioError, AudioFormat, Limits
 
 LOSSLESS = [
@@ -286,6 +286,56 @@ def test_sizes_left_open_by_a_recorder_are_read_to_the_end(tmp_path):
     path = tmp_path / "pipe.wav"
     path.write_bytes(wav_bytes(samples=200, data_size=0xFFFFFFFF))
     assert audio.read(path).samples.shape[1] == 200
+
+
+def mp3_bytes(path, rate: int, mode: str, sound: torch.Tensor) -> tuple[bytes, bytes]:
+    """The first frame of an MP3 file, which holds its length, and the others."""
+    kind = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": mode}
+    with soundfile.SoundFile(path, "w", rate, len(sound), compression_level=0.5, **kind) as file:
+        file.write(sound.T.numpy())
+    raw = path.read_bytes()
+    size, _ = mpeg._frame(raw[:4])
+    return raw[:size], raw[size:]
+
+
+RISING = torch.cat([1e-3 * noise(2, 44100, 2), 0.5 * noise(2, 44100, 2)], 1)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100])
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+def test_an_mp3_that_is_cut_off_is_told(tmp_path, rate, mode):
+    head, rest = mp3_bytes(tmp_path / "x", rate, mode, RISING)
+    for part in (0.95, 0.5, 0.1):
+        (tmp_path / "x").write_bytes(head + rest[: int(part * len(rest))])
+        with pytest.raises(AudioError, match="cut off"):
+            audio.read(tmp_path / "x")
+    (tmp_path / "x").write_bytes(head + rest[:-10])  # a part of the last frame is no loss
+    assert audio.read(tmp_path / "x").samples.shape[1] > RISING.shape[1] - 2 * mpeg.FRAME
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100])
+@pytest.mark.parametrize("tag", [b"", b"ID3\4\0\0\0\0\1\x7f" + bytes(255)])
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+def test_an_mp3_without_its_length_loses_no_sound(tmp_path, rate, tag, mode):
+    _, frames = mp3_bytes(tmp_path / "x", rate, mode, RISING)
+    (tmp_path / "x").write_bytes(tag + frames)
+    if mode == "CONSTANT":
+        assert audio.read(tmp_path / "x").samples.shape[1] >= RISING.shape[1]
+    else:
+        with pytest.raises(AudioError, match="save it anew"):
+            audio.read(tmp_path / "x")
+
+
+@pytest.mark.parametrize(("subtype", "value"), [("FLOAT", 3e38), ("DOUBLE", -1e39), ("FLOAT", 2e6)])
+def test_what_is_louder_than_any_sound_is_refused(tmp_path, subtype, value):
+    sound = np.zeros((100, 2))
+    sound[50, 1] = value
+    soundfile.write(tmp_path / "x.wav", sound, 8000, subtype=subtype)
+    with pytest.raises(AudioError, match=r"times full scale \(1 of 100, first at 0\.006 s\)"):
+        audio.read(tmp_path / "x.wav")
+    sound[50, 1] = 1000.0
+    soundfile.write(tmp_path / "x.wav", sound, 8000, subtype=subtype)
+    assert audio.read(tmp_path / "x.wav").samples.max() == 1000
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 6, 12, 24])

@@ -22,12 +22,13 @@ import soxr
 import torch
 from torch import Tensor
 
-from vampnet import chunks
+from vampnet import chunks, mpeg
 from vampnet.loudness import TARGET_LUFS, loudness_lufs, normalize
 from vampnet.part_file import PartFile, whole
 from vampnet.sample_format import (
     ONE_BYTE,
     AudioFormat,
+    flaw,
     float_to_native,
     format_for,
     native_dtype,
@@ -63,6 +64,7 @@ StrPath = str | os.PathLike[str]
 _WRITE_BLOCK = 1 << 16  # frames; libsndfile's Vorbis encoder overflows its stack on huge writes
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile's "as many as there are"
 _LOSSY = ("MP3", "OGG")
+_FEW = 2 * mpeg.FRAME  # by so many samples the length of a lossy stream may be wrong
 
 
 class AudioError(ValueError):
@@ -160,7 +162,11 @@ def _opened(path: StrPath, limits: Limits) -> Iterator[tuple[soundfile.SoundFile
                 " wav, aiff, flac, ogg and mp3 are allowed"
             ) from None
         with sound:
-            yield sound, _checked(sound, found, limits, name), name
+            header = _checked(sound, found, limits, name)
+            if sound.format == "MP3" and mpeg.more_than(file, header.frames + _FEW):
+                reason = "does not say how long it is (its bit rate varies)"
+                raise AudioError(f"{name} {reason}; save it anew")
+            yield sound, header, name
 
 
 def _checked(sound: soundfile.SoundFile, found: chunks.Chunks, limits: Limits, name: str) -> Probe:
@@ -213,12 +219,11 @@ def read_native(
         except (soundfile.SoundFileError, RuntimeError):
             raise AudioError(f"{name} is damaged: its sound cannot be decoded") from None
     # The header of a lossy stream may count a few frames that its decoder does not give.
-    if len(samples) < (1 if header.format.container in _LOSSY else wanted):
+    if len(samples) < max(1, wanted - (_FEW if header.format.container in _LOSSY else 0)):
         raise AudioError(f"{name} is cut off: {len(samples)} of {wanted} samples are there")
-    if samples.dtype != np.int32 and not np.isfinite(samples).all():
-        bad = np.flatnonzero(~np.isfinite(samples).all(axis=1))
-        where = f"{len(bad)} of {len(samples)}, first at {bad[0] / header.sample_rate:.3f} s"
-        raise AudioError(f"{name} holds NaN or infinite samples ({where}); none are allowed")
+    wrong = flaw(samples, header.sample_rate)
+    if wrong:
+        raise AudioError(f"{name} holds {wrong}")
     return samples, header.sample_rate, header.format
 
 

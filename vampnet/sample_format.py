@@ -34,6 +34,7 @@ _BY_SUFFIX = {
     ".mp3": ("MP3",),
 }
 _DEFAULT_SUBTYPE = "PCM_24"
+LARGEST_SAMPLE = 1e6  # of full scale 1.0; what is larger is no sound and overflows in sums
 ONE_BYTE = ("PCM_S8", "PCM_U8", "ULAW", "ALAW")  # subtypes with one byte a sample
 
 
@@ -94,6 +95,24 @@ def native_dtype(subtype: str) -> str:
         return "float64"
     decoded = subtype in ("FLOAT", "VORBIS", "OPUS") or subtype.startswith("MPEG")
     return "float32" if decoded else "int32"
+
+
+def flaw(native: np.ndarray, sample_rate: int) -> str | None:
+    """What is wrong with native samples (S, C): NaN, infinite or beyond all sound; None = nothing.
+
+    Told as "NaN or infinite samples (how many, where); what is allowed".
+    """
+    if native.dtype == np.int32 or (
+        native.max() <= LARGEST_SAMPLE and native.min() >= -LARGEST_SAMPLE
+    ):
+        return None
+    sizes = np.abs(native).max(axis=1)
+    bad = np.flatnonzero(~(sizes <= LARGEST_SAMPLE))
+    where = f"{len(bad)} of {len(native)}, first at {bad[0] / sample_rate:.3f} s"
+    if np.isfinite(sizes).all():
+        allowed = f"at most {LARGEST_SAMPLE:g} times full scale is allowed"
+        return f"samples of up to {sizes.max():.3g} times full scale ({where}); {allowed}"
+    return f"NaN or infinite samples ({where}); none are allowed"
 
 
 def native_to_float(native: np.ndarray) -> Tensor:
