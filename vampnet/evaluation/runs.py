@@ -31,7 +31,8 @@ from vampnet.evaluation.embeddings import Embedding, embed, offline
 from vampnet.evaluation.experiments import Experiment, Setting, bits_per_second, ratio_mask
 from vampnet.evaluation.musical import Heard, compare, hear
 from vampnet.evaluation.seams import click_db, turns
-from vampnet.pipeline import FINE_WINDOW, Pipeline, mask_draws, stretches
+from vampnet.pipeline import FINE_WINDOW, Pipeline, mask_draws
+from vampnet.windows import stretches
 
 MEASURES = 3  # counted up when a measure changes: older results are then made anew
 EXAMPLES = 2  # clips whose tokens are given back, so that the report can play them
