@@ -1,16 +1,21 @@
-"""The measures: hand-computed cases, closed forms, and more damage, more distance; and verdicts."""
+"""The measures: hand-computed cases, closed forms, more damage is more error; clips, verdicts."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import cast
 
 import pytest
+import soundfile
 import torch
 from conftest import chord, noise, tone
 
 from vampnet.evaluation.baselines import hold_last, random_tokens
+from vampnet.evaluation.clips import cut
 from vampnet.evaluation.intervals import Estimate
+from vampnet.evaluation.listening import Example
 from vampnet.evaluation.mel import mel_error
 from vampnet.evaluation.musical import (
     chroma,
@@ -20,6 +25,7 @@ from vampnet.evaluation.musical import (
     onset_envelope,
 )
 from vampnet.evaluation.relations import Relation, relations
+from vampnet.evaluation.report import _listening
 from vampnet.evaluation.scores import Scores
 from vampnet.mel import hz_to_mel, mel_bands
 
@@ -94,6 +100,37 @@ def test_random_tokens_leave_what_is_kept() -> None:
     found = random_tokens(codes, mask, 16, torch.Generator().manual_seed(1))
     assert (found[~mask] == 7).all()
     assert (found[mask] != 7).any()
+
+
+# Clips -------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_file_costs_only_its_own_clips(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seed, name in enumerate(("a", "b", "c")):
+        sound = chord(12.5, seed=seed)[0]
+        if name == "b":
+            sound[8 * RATE] = math.nan  # in its second clip; its header says nothing of it
+        soundfile.write(tmp_path / f"{name}.wav", sound.numpy(), RATE, "FLOAT")
+    found = cut(tmp_path, RATE, 7, 3.0)
+    assert [clip.title[0] for clip in found] == ["a", "c", "a", "c", "a", "c", "a"]
+    assert [clip.number for clip in found] == list(range(7))
+    assert caplog.text.count("passed over: 'b.wav' holds NaN") == 1
+
+
+def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for seed, name in enumerate(("one/song.wav", "two/song.wav", "two/song.flac", "other.wav")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, chord(4.0, seed=seed)[0].numpy(), RATE)
+    titles = [clip.title.rpartition(",")[0] for clip in cut(tmp_path, RATE, 4, 3.0)]
+    assert set(titles) == {"one/song", "other", "two/song.flac", "two/song.wav"}
+
+
+def test_sounds_to_hear_are_grouped_by_clip_and_not_by_title() -> None:
+    sounds = [Example(n, "song, 0:00", name, "") for n in (0, 1) for name in ("input", "made")]
+    shown = _listening(sounds)
+    assert shown.count("<h3>") == 2 and shown.count("<figure>") == 4
 
 
 # Verdicts ----------------------------------------------------------------------------------------

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +15,8 @@ from torch import Tensor
 
 from vampnet import audio
 from vampnet.loudness import normalize
+
+log = logging.getLogger(__name__)
 
 LEAST_CLIPS = 4  # below, no set of clips can be held against another
 
@@ -51,33 +57,90 @@ def places(durations_s: list[float], n_clips: int, seconds: float) -> list[tuple
     return found
 
 
+@dataclass(frozen=True)
+class _File:
+    """A file to cut from: where it lies, what it is called in titles, length in s, rate in Hz."""
+
+    path: Path
+    name: str
+    duration_s: float
+    rate_hz: int
+
+
 def cut(folder: str | Path, rate_hz: int, n_clips: int, seconds: float) -> list[Clip]:
     """At most ``n_clips`` clips of ``seconds`` from the audio files below a folder.
 
-    Files that are not audio are passed over, silent excerpts too. Raises ValueError where fewer
-    than 4 clips come together.
+    Files that are not audio are passed over, silent excerpts too. A file that turns out to be
+    damaged is told in the log, and the clips are placed among the others. Raises ValueError where
+    fewer than 4 clips come together.
     """
-    files, durations = [], []
-    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
-        try:
-            header = audio.probe(path)
-        except audio.AudioError:
-            continue
-        files.append((path, header.sample_rate))
-        durations.append(header.frames / header.sample_rate)
+    files = _files(Path(folder))
+    sounds: dict[tuple[_File, float], Tensor] = {}
+    while True:
+        durations = [file.duration_s for file in files]
+        wanted = [(files[i], start_s) for i, start_s in places(durations, n_clips, seconds)]
+        damaged = _damaged(wanted, rate_hz, seconds, sounds)
+        if not damaged:
+            break
+        files = [file for file in files if file not in damaged]
     found: list[Clip] = []
-    for file, start_s in places(durations, n_clips, seconds):
-        path, own_hz = files[file]
-        piece = audio.read(path, start=int(start_s * own_hz), frames=int(seconds * own_hz))
-        mono = audio.resample(
-            piece.samples.mean(0, keepdim=True), own_hz, rate_hz, int(seconds * rate_hz)
-        )
+    for file, start_s in wanted:
+        mono = sounds[file, start_s]
         if float(mono.abs().max()) < 1e-4:
             continue
-        title = f"{path.stem}, {int(start_s // 60)}:{int(start_s % 60):02d}"
+        title = f"{file.name}, {int(start_s // 60)}:{int(start_s % 60):02d}"
         found.append(Clip(len(found), title, normalize(mono, rate_hz)[0][0], rate_hz))
     if len(found) < LEAST_CLIPS:
         raise ValueError(
             f"'{folder}' gives {len(found)} clips of {seconds:g} s; at least {LEAST_CLIPS}"
         )
+    return found
+
+
+def _files(folder: Path) -> list[_File]:
+    """The audio files below a folder, by path."""
+    headers = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with suppress(audio.AudioError):
+            headers[path] = audio.probe(path)
+    return [
+        _File(
+            path, name, headers[path].frames / headers[path].sample_rate, headers[path].sample_rate
+        )
+        for path, name in zip(headers, _names(list(headers), folder), strict=True)
+    ]
+
+
+def _names(paths: Sequence[Path], folder: Path) -> list[str]:
+    """Names that no two files share: the stem, or else the path below the folder."""
+    below = [path.relative_to(folder) for path in paths]
+    stems = Counter(path.stem for path in below)
+    bare = Counter(path.with_suffix("") for path in below)
+    found = []
+    for path in below:
+        short = path.with_suffix("") if bare[path.with_suffix("")] == 1 else path
+        found.append(path.stem if stems[path.stem] == 1 else short.as_posix())
+    return found
+
+
+def _damaged(
+    wanted: Sequence[tuple[_File, float]],
+    rate_hz: int,
+    seconds: float,
+    sounds: dict[tuple[_File, float], Tensor],
+) -> set[_File]:
+    """Put what is wanted into ``sounds``, float (1, S) by file and start in s; files that fail."""
+    found: set[_File] = set()
+    for file, start_s in wanted:
+        if file in found or (file, start_s) in sounds:
+            continue
+        start, frames = int(start_s * file.rate_hz), int(seconds * file.rate_hz)
+        try:
+            piece = audio.read(file.path, start=start, frames=frames)
+        except audio.AudioError as error:
+            log.warning("passed over: %s", error)
+            found.add(file)
+            continue
+        mono = piece.samples.mean(0, keepdim=True)
+        sounds[file, start_s] = audio.resample(mono, file.rate_hz, rate_hz, int(seconds * rate_hz))
     return found

@@ -22,8 +22,10 @@ PLAYED = ("codec", "random tokens 100%", *PROMPT_KINDS)
 
 @dataclass(frozen=True)
 class Example:
-    """A sound to play: its clip, its name, ogg and (for some) png as text for a page."""
+    """A sound to play: its clip's number and title, its name, ogg and (for some) png as text for a
+    page."""
 
+    number: int
     clip: str
     name: str
     ogg: str
@@ -40,14 +42,16 @@ def examples(bench: Bench, results: Mapping[Job, Result]) -> list[Example]:
         clip = mine[0].clip if mine else None
         if clip is None:
             continue
-        found.append(Example(clip.title, "input", _ogg(clip.sound, clip.rate_hz)))
+        found.append(Example(number, clip.title, "input", _ogg(clip.sound, clip.rate_hz)))
         for job in sorted(mine, key=lambda job: _rank(job.setting)):
             codes = results[job].codes
             assert codes is not None
             sound = bench.decoded(codes[None], len(clip.sound))
             drawn = number < PICTURED_CLIPS and job.setting.name in PICTURED
             png = _png(bench, job, sound) if drawn else ""
-            found.append(Example(clip.title, job.setting.name, _ogg(sound, clip.rate_hz), png))
+            found.append(
+                Example(number, clip.title, job.setting.name, _ogg(sound, clip.rate_hz), png)
+            )
     return found
 
 

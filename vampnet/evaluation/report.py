@@ -186,9 +186,9 @@ def _listening(examples: Sequence[Example]) -> str:
     if not examples:
         return ""
     parts = ["<h2>To hear</h2>"]
-    for clip in dict.fromkeys(e.clip for e in examples):
+    for number, clip in dict.fromkeys((e.number, e.clip) for e in examples):
         parts.append(f"<h3>{_text(clip)}</h3><div class='sounds'>")
-        for e in [e for e in examples if e.clip == clip]:
+        for e in [e for e in examples if e.number == number]:
             image = (
                 f"<details><summary>mask</summary><img alt='mask of {_text(e.name)}'"
                 f" src='data:image/png;base64,{e.png}'></details>"
