@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from argparse import ArgumentParser
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Barrier
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 
 from vampnet import checkpoints, cli
 from vampnet.beats import beat_grid
+from vampnet.cli import evaluate as command
 from vampnet.evaluation import experiments as table
 from vampnet.evaluation import runs
 from vampnet.evaluation.baselines import random_tokens
@@ -456,11 +458,24 @@ def test_the_report_tells_of_embeddings_that_were_asked_for(
     assert "allowed are clap=FOLDER or NAME, vggish=FILE" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "told",
+    ["", "--clips 10", "--seconds 1.0", "--seeds 10", "--experiments steps", "--clips 12 --quick"],
+)
+def test_the_command_told_is_the_one_that_was_given(told):
+    parser = ArgumentParser()
+    command.add(lambda *_: parser)
+    args = parser.parse_args(["folder/music", "some/out", *told.split()])
+    assert command._command(args) == f"vampnet evaluate music out {told}".strip()
+
+
 def test_mistakes_are_told_before_the_work(music, tmp_path, capsys):
     assert cli.main(["evaluate", str(tmp_path), str(tmp_path / "out")]) == cli.MISTAKE
     assert "at least 4" in capsys.readouterr().err
     assert cli.main(["evaluate", str(music), str(tmp_path), "--experiments", "x"]) == cli.MISTAKE
     assert "no experiment 'x'" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(music), str(tmp_path), "--clips", "0"]) == cli.MISTAKE
+    assert "clips is 0; allowed is 4 and up" in capsys.readouterr().err
     for wrong in ({"seeds": 0}, {"clips": 3}, {"seconds": 1.0}, {"workers": 0}):
         with pytest.raises(ValueError, match="allowed is"):
             Plan(**wrong)

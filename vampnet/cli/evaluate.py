@@ -15,7 +15,9 @@ from vampnet.progress import Progress
 if TYPE_CHECKING:
     from torch import Tensor
 
-QUICK_CLIPS = 12
+CLIPS, QUICK_CLIPS = 60, 12
+# Options that the report tells where they differ from these.
+DEFAULTS = {"model": "default", "experiments": "", "seeds": 1, "clips": None, "seconds": 10.0}
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -25,17 +27,18 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     add = parser.add_argument
     add("music", metavar="MUSIC", help="a folder of audio files, 10 minutes or more")
     add("out", metavar="OUT", help="the folder to write: report.html, report.md, figures, cache")
-    add("--model", default="default", metavar="MODEL", help="a name (see: models) or a folder")
+    add("--model", metavar="MODEL", help="a name (see: models) or a folder")
     add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (cpu)")
     names = "of anchors, prompts, baselines, steps, bitrates (these), presets; a comma between"
-    add("--experiments", default="", metavar="NAMES", help=names)
+    add("--experiments", metavar="NAMES", help=names)
     add("--quick", action="store_true", help="fewer settings and clips: some minutes")
-    add("--seeds", type=int, default=1, metavar="N", help="takes of each clip (1)")
-    add("--clips", type=int, metavar="N", help=f"clips, at most (60; quick: {QUICK_CLIPS})")
-    add("--seconds", type=float, default=10.0, metavar="SECONDS", help="length of a clip (10)")
+    add("--seeds", type=int, metavar="N", help="takes of each clip (1)")
+    add("--clips", type=int, metavar="N", help=f"clips, at most ({CLIPS}; quick: {QUICK_CLIPS})")
+    add("--seconds", type=float, metavar="SECONDS", help="length of a clip (10)")
     text = "distances by it too: clap=FOLDER or NAME on the hub, vggish=FILE; may be repeated"
     add("--embedding", action="append", default=[], metavar="KIND=WEIGHTS", help=text)
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="at once (all cores)")
+    parser.set_defaults(**DEFAULTS)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -48,7 +51,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         names=tuple(filter(None, args.experiments.replace(" ", "").split(","))),
         quick=args.quick,
         seeds=args.seeds,
-        clips=args.clips or (QUICK_CLIPS if args.quick else 60),
+        clips=(QUICK_CLIPS if args.quick else CLIPS) if args.clips is None else args.clips,
         seconds=args.seconds,
         workers=args.jobs,
     )
@@ -93,9 +96,9 @@ def in_place(
 def _command(args: argparse.Namespace) -> str:
     """The command line again, folders by their names alone."""
     words = ["vampnet", "evaluate", Path(args.music).name, Path(args.out).name]
-    for name in ("model", "experiments", "seeds", "clips", "seconds"):
+    for name, default in DEFAULTS.items():
         value = getattr(args, name)
-        if value and value not in ("default", 1 if name == "seeds" else 10.0):
+        if value != default:
             words += [f"--{name}", Path(value).name if name == "model" else str(value)]
     for text in args.embedding:
         kind, _, weights = text.partition("=")
