@@ -73,9 +73,12 @@ class Models:
                 try:
                     self._loaded[name] = self._load(self._places[name], self._device)
                 except (ValueError, OSError) as error:
-                    log.exception("model %s cannot be loaded", name)
+                    told = isinstance(error, ValueError)  # in words: where it broke tells no more
+                    log.error("model %s cannot be loaded: %s", name, error, exc_info=not told)
+                    # The default one is loaded at the start, for whoever named it.
+                    asked_for = self._places[name] if name == DEFAULT else name
                     raise ValueError(
-                        f"The model '{name}' cannot be loaded: {type(error).__name__}. "
+                        f"The model '{asked_for}' cannot be loaded: {type(error).__name__}. "
                         "The server's log says why."
                     ) from error
             return self._loaded[name]

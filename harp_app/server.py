@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib
 import importlib.util
 import ipaddress
 import logging
 import os
-import re
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -23,8 +24,10 @@ import torch
 from harp_app.gate import Gate
 from harp_app.jobs import Jobs
 from harp_app.models import DEFAULT, Models
+from harp_app.options import LOOPBACK, Options
 from harp_app.process import ENDPOINT_LIMITS, MEBI, Processor
 from harp_app.storage import Storage
+from vampnet.checkpoints import resolve
 from vampnet.machine import check_device
 from vampnet.presets import Preset, presets
 from vampnet.prompts import Prompt
@@ -35,64 +38,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOPBACK = "127.0.0.1"
 MORE_THAN_A_FILE = 1.25  # an upload may be this much larger before the transport refuses it
-MAX_WAITING = 30  # gradio carries at most 40 requests at once
 SHUTDOWN_S = 5
 WARM_UP_S = 1.0
 RECORDED_STEPS = 3  # of a warm-up: so many that an accelerator's passes are recorded
-
-
-@dataclass(frozen=True)
-class Options:
-    """How the endpoint is served.
-
-    host, port: where it listens (port 0: any free one). models: a folder of model folders.
-    model: name or folder of the default model. presets: the user's folder of presets.
-    takes: output tracks, 1 to 4. secret: a word; everything then lies under ``/word``.
-    root_path: path or address under which a reverse proxy shows it. tls_cert, tls_key: files.
-    at_once, waiting: jobs that run and that may wait. keep_s: seconds until files are deleted.
-    max_seconds, max_mb: of a clip, in seconds and MiB.
-    """
-
-    host: str = LOOPBACK
-    port: int = 7860
-    models: str | Path | None = None
-    model: str = DEFAULT
-    device: str = "cpu"
-    presets: str | Path | None = None
-    takes: int = 1
-    secret: str | None = None
-    root_path: str | None = None
-    tls_cert: str | Path | None = None
-    tls_key: str | Path | None = None
-    at_once: int = 1
-    waiting: int = 8
-    keep_s: float = 3600.0
-    max_seconds: float = ENDPOINT_LIMITS.max_duration_s
-    max_mb: float = 256.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"port is {self.port}; allowed is 0 to 65535")
-        if self.secret is not None and not re.fullmatch(r"[A-Za-z0-9_-]{4,64}", self.secret):
-            raise ValueError(
-                f"the secret word is '{self.secret}'; allowed are 4 to 64 letters, digits, - and _"
-            )
-        if not 0 <= self.waiting <= MAX_WAITING or not 1 <= self.at_once <= 8:
-            raise ValueError(
-                f"{self.at_once} jobs at once and {self.waiting} waiting; "
-                f"allowed are 1 to 8 and 0 to {MAX_WAITING}"
-            )
-        if not (self.max_seconds > 0 and self.max_mb > 0 and self.keep_s > 0):
-            raise ValueError("max_seconds, max_mb and keep_s must be above 0")
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("TLS needs both files, the certificate and the key")
-
-    @property
-    def prefix(self) -> str:
-        """The path under which everything lies: "" or "/word"."""
-        return f"/{self.secret}" if self.secret else ""
 
 
 @dataclass
@@ -130,6 +79,9 @@ def serve(
     say = say or _to_stdout
     chosen = Options(host=host, port=port, **options)
     check_device(chosen.device)
+    _check_tls(chosen)
+    if chosen.model != DEFAULT:
+        resolve(chosen.model)
     listener = bind(chosen.host, chosen.port)
     try:
         start = time.monotonic()
@@ -159,12 +111,30 @@ def bind(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         listener.close()
+        port_alone = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
+        choose = "another port" if port_alone else "an address of this machine, or 0.0.0.0 for all"
+        reason = getattr(error, "strerror", None) or error
         raise ValueError(
-            f"cannot listen on {host} port {port} ({error.strerror or error}); choose another port"
+            f"cannot listen on {host} port {port} ({reason}); choose {choose}"
         ) from error
     return listener
+
+
+def _check_tls(options: Options) -> None:
+    """Raise ValueError, with the file's name, where certificate and key cannot be used."""
+    if options.tls_cert is None or options.tls_key is None:
+        return
+    try:
+        for file in (options.tls_cert, options.tls_key):
+            open(file, "rb").close()  # the error of the next line names no file
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.tls_cert, options.tls_key)
+    except ssl.SSLError as error:
+        files = f"'{options.tls_cert}' and '{options.tls_key}'"
+        raise ValueError(f"TLS: {files} are no certificate and its key ({error.reason})") from None
+    except OSError as error:
+        raise ValueError(f"TLS: '{error.filename}' cannot be read ({error.strerror})") from None
 
 
 def warm_up(models: Models, steps: int = 1) -> None:
@@ -316,13 +286,13 @@ def announcement(options: Options, port: int) -> list[str]:
     scheme = "https" if options.tls_cert else "http"
     host = options.host
     everywhere = host in ("0.0.0.0", "::", "")
-    shown = lan_address() if everywhere else host
+    shown = lan_address() if everywhere else f"[{host}]" if ":" in host else host
     lines = [f"Paste this address into HARP: {scheme}://{shown}:{port}{options.prefix}"]
     if everywhere or not _is_loopback(host):
         guard = "who knows the secret word " if options.secret else ""
         lines.append(
             f"Warning: everybody {guard}on the network can reach this endpoint, use this machine "
-            "and send it files. Uploads and results are deleted after an hour."
+            f"and send it files. Unused, those are deleted after {options.keep_s:g} s."
         )
         if not options.secret:
             lines.append("A secret word keeps others out: --secret WORD")

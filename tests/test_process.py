@@ -228,7 +228,7 @@ def test_models_load_once_when_asked_for_and_only_known_ones(tmp_path):
         Models(tmp_path / "nowhere")
 
 
-def test_a_broken_model_is_named_without_its_path(tmp_path):
+def test_a_broken_model_is_named_without_its_path(tmp_path, caplog):
     (tmp_path / "odd").mkdir()
 
     def load(place, device):
@@ -237,6 +237,10 @@ def test_a_broken_model_is_named_without_its_path(tmp_path):
     with pytest.raises(ValueError) as error:
         Models(tmp_path, load=load).get("odd")
     assert "'odd'" in str(error.value) and str(tmp_path) not in str(error.value)
+    (record,) = caplog.records
+    assert "missing keys" in record.getMessage() and not record.exc_info
+    with pytest.raises(ValueError, match="The model '/my/own' cannot be loaded"):
+        Models(default="/my/own", load=load).get("default")
 
 
 def test_storage_is_private_swept_and_removed(tmp_path):

@@ -517,6 +517,9 @@ def test_the_whole_network_gets_a_warning_and_a_numeric_address():
     assert "Warning: everybody who knows the secret word" in lines[1]
     assert "--secret" in server.announcement(server.Options(host="0.0.0.0"), 7860)[2]
     assert len(server.announcement(server.Options(), 7860)) == 1
+    assert "after 60 s" in server.announcement(server.Options(host="0.0.0.0", keep_s=60), 7860)[1]
+    [address, hint] = server.announcement(server.Options(host="::1"), 7860)
+    assert address.endswith(" http://[::1]:7860") and "HARP takes no IPv6" in hint
 
 
 def test_a_device_that_is_not_there_is_told_before_anything_starts():
@@ -527,8 +530,26 @@ def test_a_device_that_is_not_there_is_told_before_anything_starts():
 def test_a_taken_port_is_told():
     with server.bind("127.0.0.1", 0) as first:
         first.listen()
-        with pytest.raises(ValueError, match="cannot listen on 127.0.0.1 port"):
+        with pytest.raises(ValueError, match="cannot listen on 127.0.0.1 port .* another port"):
             server.bind("127.0.0.1", first.getsockname()[1])
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "1::2::3"])
+def test_a_host_that_is_not_this_machine_is_told(host):
+    with pytest.raises(ValueError, match="choose an address of this machine"):
+        server.bind(host, 0)
+
+
+def test_what_cannot_be_served_is_named_before_the_model_is_loaded(monkeypatch, tmp_path):
+    monkeypatch.setattr(Models, "get", lambda self, name: pytest.fail("the model was loaded"))
+    cert, none = tmp_path / "cert.pem", tmp_path / "none.pem"
+    cert.write_text("no certificate")
+    with pytest.raises(ValueError, match=r"TLS: '.*none\.pem' cannot be read \(No such file"):
+        server.serve(port=0, tls_cert=cert, tls_key=none)
+    with pytest.raises(ValueError, match=r"TLS: '.*cert\.pem' and '.*cert\.pem' are no cert"):
+        server.serve(port=0, tls_cert=cert, tls_key=cert)
+    with pytest.raises(ValueError, match=r"no model '/no/such': give a folder or one of"):
+        server.serve(port=0, model="/no/such")
 
 
 @pytest.mark.parametrize(
@@ -539,7 +560,12 @@ def test_a_taken_port_is_told():
         ({"secret": "../x"}, "letters, digits"),
         ({"waiting": 99}, "allowed are 1 to 8 and 0 to 30"),
         ({"tls_cert": "x.pem"}, "TLS needs both files"),
-        ({"max_seconds": 0}, "above 0"),
+        ({"max_seconds": 0}, "max_seconds is 0; allowed is above 0"),
+        ({"max_mb": float("inf")}, "max_mb is inf; allowed is above 0, finite"),
+        ({"keep_s": float("nan")}, "keep_s is nan; allowed is above 0"),
+        ({"root_path": "vampnet"}, "the root path is 'vampnet'; allowed is a path like /vampnet"),
+        ({"root_path": "example.org/vampnet"}, "or an address like https://"),
+        ({"root_path": "ftp://example.org"}, "or an address like https://"),
     ],
 )
 def test_options_out_of_range_are_told(options, text):
