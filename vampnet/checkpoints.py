@@ -10,12 +10,9 @@ accounted for, and what does not fit raises CheckpointError, a ValueError.
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import stat
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +25,7 @@ from torch import Tensor, nn
 from vampnet import download, lora, original
 from vampnet.codec import FAMILIES, Codec
 from vampnet.model import VampNet, VampNetConfig
+from vampnet.part_file import whole_path
 
 FORMAT = "vampnet"
 VERSION = 1
@@ -129,10 +127,10 @@ def save_folder(
         if isinstance(part, VampNet):
             del state["codebooks"]  # the codec's; copied in again at load
         state = {key: _stored(f"{name} {key}", value, dtype) for key, value in state.items()}
-        with whole_file(folder / f"{name}.safetensors") as part_of_file:
+        with whole_path(folder / f"{name}.safetensors") as part_of_file:
             save_file(state, part_of_file)
     config = json.dumps(_describe(codec, coarse, c2f, dict(metadata or {})), indent=2)
-    with whole_file(folder / CONFIG) as part_of_file:
+    with whole_path(folder / CONFIG) as part_of_file:
         part_of_file.write_text(config + "\n", encoding="utf-8")
     return folder
 
@@ -366,27 +364,6 @@ def _fill(module: Module, state: State, path: Path) -> Module:
 
 
 # Writing -----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A place to write to: it becomes ``path`` once what is inside is done, or is deleted.
-
-    The file gets the rights of any new file: safetensors gives its own to the owner alone. Raises
-    OSError, naming ``path``, where it cannot be written, whatever the writer makes of that.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.unlink(missing_ok=True)
-        part.touch()
-        mode = stat.S_IMODE(part.stat().st_mode)
-        yield part
-        part.chmod(mode)
-        os.replace(part, path)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise OSError(f"{path} cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _describe(

@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -68,5 +71,27 @@ def whole(target: Path) -> Iterator[PartFile]:
         with suppress(FileNotFoundError):
             shutil.copymode(target, part)
         os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """A place for a writer that opens it by name: it becomes ``path`` once all is done.
+
+    On any error it is deleted, and what lay at ``path`` stays. The file gets the rights of any new
+    file: safetensors gives its own to the owner alone. Raises OSError, naming ``path``, where it
+    cannot be written, whatever the writer makes of that.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        part.touch()
+        mode = stat.S_IMODE(part.stat().st_mode)
+        yield part
+        part.chmod(mode)
+        os.replace(part, path)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
     finally:
         part.unlink(missing_ok=True)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from vampnet import audio
-from vampnet.checkpoints import whole_file
 from vampnet.loudness import normalize
+from vampnet.part_file import whole_path
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".caf")
 MANIFEST = "manifest.json"
@@ -96,7 +96,7 @@ def pack(
             }
         )
     _check_splits(source, entries, held_out, log)
-    with whole_file(target / MANIFEST) as part:
+    with whole_path(target / MANIFEST) as part:
         manifest = {"rate_hz": rate_hz, "pieces": entries}
         part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return target
@@ -151,5 +151,5 @@ def level(samples: Tensor, rate_hz: int) -> Tensor:
 
 def store(samples: Tensor, file: Path) -> None:
     """Write a piece, float (S,), as 16-bit samples. Raises OSError where the disk takes no more."""
-    with whole_file(file) as part, part.open("wb") as stream:
+    with whole_path(file) as part, part.open("wb") as stream:
         np.save(stream, np.round(samples.numpy() * FULL_SCALE).astype(np.int16))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vampnet import audio, checkpoints
 from vampnet.codec import Codec
+from vampnet.part_file import whole_path
 from vampnet.training.data import FULL_SCALE, Pack
 from vampnet.training.tokens import Tokens
 
@@ -83,7 +84,7 @@ def write(
     room = max_mib * 2**20
     target = Path(target)
     with (
-        checkpoints.whole_file(target) as part,
+        whole_path(target) as part,
         zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive,
     ):
         for split, found in tokens.items():

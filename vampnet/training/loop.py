@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vampnet.checkpoints import whole_file
+from vampnet.part_file import whole_path
 from vampnet.precision import has_bfloat16_products
 
 SAVE_EVERY_S = 120.0  # at the latest, whatever a step takes
@@ -157,7 +157,7 @@ class _Training:
             "step": self.step,
             "seconds": self.seconds,
         }
-        with whole_file(self.path) as part:
+        with whole_path(self.path) as part:
             torch.save(state, part)
 
     def _resume(self, state: dict) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from vampnet import checkpoints
-from vampnet.checkpoints import CONFIG, whole_file
+from vampnet.checkpoints import CONFIG
+from vampnet.part_file import whole_path
 from vampnet.training.data import MANIFEST, music_files
 from vampnet.training.datapack import ATTRIBUTION
 
@@ -93,7 +94,7 @@ def check(work: Path, now: dict[str, Any], log: Callable[[object], None]) -> Non
         _check_names(work, now["music"])
         log(f"'{work}' does not tell what its run began with; taken to be this music and base")
     work.mkdir(parents=True, exist_ok=True)
-    with whole_file(file) as part:
+    with whole_path(file) as part:
         part.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from vampnet.checkpoints import whole_file
+from vampnet.part_file import whole_path
 from vampnet.training import composing, rendering, sources
 from vampnet.training.attribution import attribution
 from vampnet.training.data import MANIFEST, level, read_piece, store
@@ -205,5 +205,5 @@ def _write(entries: list[dict], target: Path) -> None:
     pieces = [e for e in entries if e["split"] != sources.LEFT_OUT]
     manifest = {"rate_hz": RATE_HZ, "pieces": pieces}
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    with whole_file(target / MANIFEST) as part:
+    with whole_path(target / MANIFEST) as part:
         part.write_text(text, encoding="utf-8")

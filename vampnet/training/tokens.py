@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vampnet.checkpoints import whole_file
+from vampnet.part_file import whole_path
 
 
 class Tokens:
@@ -40,7 +40,7 @@ class Tokens:
 
     def save(self, path: str | Path) -> None:
         """Write as safetensors. Raises OSError where the disk takes no more."""
-        with whole_file(Path(path)) as part:
+        with whole_path(Path(path)) as part:
             save_file({"codes": self.codes.contiguous(), "starts": self.starts}, part)
 
     @property
