@@ -40,17 +40,36 @@
       localStorage.setItem(KEEP, dark ? "dark" : "light");
     }
     const address = target.closest?.("#address");
-    if (address && navigator.clipboard) {
-      navigator.clipboard.writeText(address.dataset.address);
-      address.textContent = "copied";
-      setTimeout(() => { address.textContent = address.dataset.address; }, 1200);
-    }
+    if (address) copy(address);
   });
+
+  // Browsers keep the clipboard from pages that came over plain HTTP from another machine.
+  const select = (element) => {
+    getSelection().selectAllChildren(element);
+    return document.execCommand("copy");
+  };
+  const copy = async (address) => {
+    address.textContent = address.dataset.address;
+    const copied = await navigator.clipboard?.writeText(address.dataset.address)
+      .then(() => true, () => false);
+    if (!copied && !select(address)) return; // it is selected at least
+    address.textContent = "copied";
+    setTimeout(() => { address.textContent = address.dataset.address; }, 1200);
+  };
+
+  // HARP wants a port, and a name with three dots or else "localhost" anywhere in the address.
+  const forHarp = ({ protocol, hostname, port, pathname }) => {
+    const path = pathname.replace(/\/$/, "");
+    if (hostname.endsWith(".hf.space")) return `${protocol}//${hostname}${path}`;
+    const taken = hostname.split(".").length === 4 || hostname.includes("localhost");
+    const written = port || (protocol === "https:" ? 443 : 80);
+    return `${protocol}//${hostname}:${written}${path}${taken ? "" : "/#localhost"}`;
+  };
 
   const settle = () => {
     const address = document.getElementById("address");
     if (!address) return false;
-    address.dataset.address = (location.origin + location.pathname).replace(/\/$/, "");
+    address.dataset.address = forHarp(location);
     address.textContent = address.dataset.address;
     const kept = localStorage.getItem(KEEP);
     if (kept) document.body.classList.toggle("dark", kept === "dark");

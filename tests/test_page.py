@@ -40,6 +40,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--host-resolver-rules=MAP myserver 127.0.0.1",
 ]  # fmt: skip
 SLOW_STEP_S = 0.1
 PATIENCE_S = 60.0  # for what always comes: a starved machine only takes longer
@@ -449,6 +450,51 @@ def test_on_a_phone_under_a_secret_word(browser, tmp_path):
         assert visit.page.evaluate("document.body.classList.contains('dark')") is not before
         assert not visit.foreign and not visit.complaints
         visit.context.close()
+
+
+ADDRESSES = {
+    "http://127.0.0.1:7860/": "http://127.0.0.1:7860",
+    "http://localhost:7860/word/": "http://localhost:7860/word",
+    "http://192.168.1.20/": "http://192.168.1.20:80",
+    "http://myserver:7860/": "http://myserver:7860/#localhost",
+    "https://music.example.org/word/": "https://music.example.org:443/word/#localhost",
+    "https://vampnet.music.example.org/": "https://vampnet.music.example.org:443",
+    "https://user-space.hf.space/": "https://user-space.hf.space",
+}
+
+
+@pytest.mark.browser
+def test_the_address_that_is_shown_is_one_that_harp_takes(visit):
+    script = (ROOT / "harp_app" / "page.js").read_text("utf-8")
+    found = re.search(r"const forHarp = .*?\n  };\n", script, re.DOTALL)
+    assert found
+    for seen, shown in ADDRESSES.items():
+        assert visit.page.evaluate(f"{found[0]} forHarp(new URL('{seen}'))") == shown
+    for shown in ADDRESSES.values():  # as far as docs/harp.md tells what HARP takes
+        there = urlsplit(shown)
+        dots = (there.hostname or "").count(".")
+        named = "localhost" in shown or (there.hostname or "").endswith(".hf.space")
+        assert named or (there.port and dots == 3)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("host", ["127.0.0.1", "myserver"])  # a browser gives one the clipboard
+def test_the_address_is_copied(browser, site, host):
+    visit = Visit(browser, site.address.replace("127.0.0.1", host))
+    page = visit.page
+    assert page.evaluate("!!navigator.clipboard") is (host == "127.0.0.1")
+    page.evaluate("""() => {
+        addEventListener("copy", () => { window.copied = String(getSelection()); });
+        const board = navigator.clipboard;
+        if (board) board.writeText = async (text) => { window.copied = text; };
+    }""")
+    shown = visit.text("#address")
+    assert host in shown
+    page.click("#address")
+    visit.wait(lambda: page.evaluate("window.copied") == shown, "the address on the clipboard")
+    visit.wait(lambda: visit.text("#address") == "copied", "the word of it")
+    visit.wait(lambda: visit.text("#address") == shown, "the address again")
+    visit.context.close()
 
 
 def test_a_job_of_the_page_is_stopped_by_no_other_client(site):
