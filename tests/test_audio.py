@@ -290,9 +290,8 @@ def test_sizes_left_open_by_a_recorder_are_read_to_the_end(tmp_path):
 
 def mp3_bytes(path, rate: int, mode: str, sound: torch.Tensor) -> tuple[bytes, bytes]:
     """The first frame of an MP3 file, which holds its length, and the others."""
-    kind = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": mode}
-    with soundfile.SoundFile(path, "w", rate, len(sound), compression_level=0.5, **kind) as file:
-        file.write(sound.T.numpy())
+    subtype = "MPEG_LAYER_III"
+    soundfile.write(path, sound.T.numpy(), rate, subtype, None, "MP3", True, 0.5, mode)
     raw = path.read_bytes()
     size, _ = mpeg._frame(raw[:4])
     return raw[:size], raw[size:]

@@ -134,6 +134,7 @@ def test_two_files_with_one_name_are_refused(tmp_path):
         (GOOD + "[sampling]\nsteps = 0\n", 4, "steps is 0; allowed is 1 to"),
         (GOOD + "[sampling]\nsteps = 2.5\n", 4, "steps must be a whole number, not 2.5"),
         (GOOD + "[sampling]\nsteps = true\n", 4, "steps must be a number, not True"),
+        (GOOD + "[sampling]\nby_codebook = 'false'\n", 4, "must be true or false, not 'false'"),
         (GOOD + "[sampling]\ntemperature = nan\n", 4, "temperature is nan"),
         (GOOD + "[sampling]\n\n\ntemprature = 1\n", 6, "unknown 'temprature' in [sampling]"),
         (GOOD + "[prompt]\nperiod 7\n", 4, "not TOML: "),

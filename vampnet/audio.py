@@ -253,13 +253,14 @@ def check_writable(path: StrPath) -> None:
             raise AudioError(f"cannot write {name}: that is not a file name")
         if target.is_dir():
             raise AudioError(f"cannot write {name}: it is a folder; a file name is needed")
-        if not target.parent.is_dir():
+        folder = target.resolve().parent  # a link is written where it leads
+        if not folder.is_dir():
             raise AudioError(f"cannot write {name}: its folder does not exist")
-        if not os.access(target.parent, os.W_OK):
+        if not os.access(folder, os.W_OK):
             raise AudioError(f"cannot write {name}: writing in its folder is not permitted")
     except AudioError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise AudioError(f"cannot write {name}: {_reason(error)}") from None
 
 

@@ -164,6 +164,8 @@ def _checked(kind: type, key: str, value: Any, default: Any) -> Any:
         if value != RANDOM_PHASE:
             raise ValueError(f"period_phase must be a number or {RANDOM_PHASE!r}, not {value!r}")
         return None
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise ValueError(f"{key} must be true or false, not {value!r}")
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(default, (int, float)) and not isinstance(default, bool) and not is_number:
         raise ValueError(f"{key} must be a number, not {value!r}")

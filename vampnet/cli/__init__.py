@@ -2,8 +2,8 @@
 
 One file a group of commands; each has ``add``, which tells its options, and the functions that run.
 Exit codes: 0 done; 1 what the user asked cannot be done, told in one line; 2 a wrong command line;
-130 stopped by Ctrl-C. Whatever goes wrong, no file is left half-written. Nothing heavy is imported
-before it is needed, so that help comes at once.
+130 stopped by Ctrl-C or a signal. Whatever goes wrong, no file is left half-written. Nothing heavy
+is imported before it is needed, so that help comes at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from vampnet import __version__
 from vampnet.cli import bench, evaluate, models, prepare, serve, train, vamp
+from vampnet.cli.outputs import ended_in_order
 from vampnet.memory import keep_freed_memory
 
 OK, MISTAKE, STOPPED = 0, 1, 130  # argparse itself ends with 2
@@ -33,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     keep_freed_memory()
     try:
-        args.run(args)
+        with ended_in_order():
+            args.run(args)
         sys.stdout.flush()
         return OK
     except KeyboardInterrupt as stop:

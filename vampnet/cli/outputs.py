@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,17 +21,42 @@ def say(line: object) -> None:
 
 
 @contextmanager
-def appearing(targets: Sequence[Path]) -> Iterator[list[Path]]:
-    """Places to write to; what lies there moves to the targets at the end, or is deleted."""
-    whole = [target.resolve() for target in targets]
+def appearing(targets: Sequence[Path], overwrite: bool = True) -> Iterator[list[Path]]:
+    """Places to write to; what lies there moves to the targets at the end, or is deleted.
+
+    A target that is a link leads to its file; each place has the name that was given. A file that
+    is replaced keeps its mode. ValueError, and nothing moves, where one is there in the meantime
+    and `overwrite` is false.
+    """
     with ExitStack() as stack:
-        hidden = {
-            folder: Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix=HIDDEN, dir=folder))
-            )
-            for folder in {target.parent for target in whole}
-        }
-        places = [hidden[target.parent] / target.name for target in whole]
+        places = []
+        for target in targets:
+            folder = tempfile.TemporaryDirectory(prefix=HIDDEN, dir=target.resolve().parent)
+            places.append(Path(stack.enter_context(folder), target.name))
         yield places
-        for place, target in zip(places, whole, strict=True):
-            os.replace(place, target)
+        for target in targets:
+            if target.exists() and not overwrite:
+                raise ValueError(f"'{target}' is there by now; --force overwrites it")
+        for place, target in zip(places, targets, strict=True):
+            if target.exists():
+                shutil.copymode(target, place)
+            os.replace(place, target.resolve())
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """The signals that end a process raise KeyboardInterrupt, so that what is hidden is deleted.
+
+    Those that are ignored, as `nohup` does, stay so.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # others may not
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+                before[number] = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -76,7 +76,7 @@ def _vamp(args: argparse.Namespace) -> None:
         beat_offset_s=args.beat_offset_s or 0.0,
         on_step=Progress(),
     )
-    with appearing(targets) as places:
+    with appearing(targets, args.force) as places:
         for take, (audio, place) in enumerate(zip(vamp.audio, places, strict=False)):
             varied = region.like(
                 audio, rate_hz, preset.prompt.ranges_s, match_loudness=not args.no_match_loudness
@@ -153,7 +153,7 @@ def _check_outputs(
         if target.exists() and not args.force:
             raise ValueError(f"'{target}' is there already; --force overwrites it")
         try:
-            with tempfile.TemporaryDirectory(prefix=HIDDEN, dir=target.parent) as folder:
+            with tempfile.TemporaryDirectory(prefix=HIDDEN, dir=target.resolve().parent) as folder:
                 if target is files[0]:  # can the container hold this rate and these channels?
                     part = dataclasses.replace(region, native=region.native[:1])
                     part.write(Path(folder, target.name))
