@@ -173,8 +173,14 @@ def test_settings_differ_by_what_they_made_of_the_clips_of_both(measure):
     made = clips(20, 4, 2, 0.5)
     found = scores(clips(32, 4, 1), many=made, few=made[:12])
     difference = found.difference("few", "many", measure)
-    assert difference.value == 0 and difference.half == 0
+    assert difference.value == difference.half == 0
     assert found.estimate("few", measure) != found.estimate("many", measure)
+
+
+@BOTH
+def test_an_interval_counts_the_music_that_was_held_against(measure):
+    alike = [torch.full((4, 4), 9.0) + points / 100 for points in clips(1, 4, 3)] * 10
+    assert scores(clips(32, 4, 1), alike=alike).estimate("alike", measure).half > 0.1
 
 
 def test_four_clips_have_a_distance_and_no_interval():

@@ -60,7 +60,7 @@ class Scores:
             return self.floor(measure)
         if (setting, measure) not in self._told:
             figure = self._figure(setting, measure, clips)
-            self._told[setting, measure] = jackknife(clips, figure)
+            self._told[setting, measure] = jackknife(self._varied(clips, measure), figure)
         return self._told[setting, measure]
 
     def difference(self, first: str, second: str, measure: str) -> Estimate:
@@ -73,7 +73,8 @@ class Scores:
         if not clips:
             return NOTHING
         one, other = (self._figure(name, measure, clips) for name in (first, second))
-        return jackknife(clips, lambda some: one(some) - other(some))
+        varied = self._varied(clips, measure)
+        return jackknife(varied, lambda some: one(some) - other(some))
 
     def floor(self, measure: str) -> Estimate:
         """What the real music scores against its other half: the least that can be told apart.
@@ -83,17 +84,16 @@ class Scores:
         kind, _, embedding = measure.partition(":")
         order = sorted(self.real)
         axes = self._axes[embedding]
-        points = [self.real[c][embedding] for c in order]
-        seen = [axes(p) for p in points]
+        seen = [axes(self.real[c][embedding]) for c in order]
         found = []
         for seed in range(SPLITS):
             if kind + ":" == FRECHET:
                 found.append(frechet_at_infinity(seen, range(len(order)), seen, 1, seed))
                 continue
             mixed = torch.randperm(len(order), generator=torch.Generator().manual_seed(seed))
-            halves = mixed.chunk(2)
-            split = [[(int(c), points[int(c)]) for c in half] for half in halves]
-            found.append(self._kernel(embedding, split[0], split[1]))
+            one, other = ([order[i] for i in half] for half in mixed.chunk(2))
+            made = [(c, self.real[c][embedding]) for c in one]
+            found.append(self._kernel(embedding, made, set(other)))
         values = torch.tensor(found)
         return Estimate(float(values.mean()), 1.96 * float(values.std()))
 
@@ -108,49 +108,45 @@ class Scores:
             return sorted(takes) if len(takes) > 1 else []
         return sorted(c for c, results in takes.items() if not math.isnan(_mean(results, measure)))
 
+    def _varied(self, clips: Sequence[int], measure: str) -> Sequence[int]:
+        """What a jackknife leaves out in turn: ``clips``; of a distance, every clip, for the real
+        music that it is taken to is a draw as well."""
+        return sorted(self.real) if ":" in measure else clips
+
     def _figure(
         self, setting: str, measure: str, clips: Sequence[int]
     ) -> Callable[[Sequence[int]], float]:
-        """A setting's figure over some of ``clips``.
+        """A setting's figure on ``clips`` as a function of the clips that are not left out.
 
-        A distance is to the real music without those of ``clips`` that are left out.
+        A distance is to the real music of all that are not; nan where too few are.
         """
         takes = self.made[setting]
         kind, colon, embedding = measure.partition(":")
         if not colon:
             return lambda some: sum(_mean(takes[c], measure) for c in some) / len(some)
-        if kind + colon == FRECHET:
-            return self._frechet(setting, embedding, clips)
-
-        def kernel(some: Sequence[int]) -> float:
-            left_out = set(clips) - set(some)
-            heard = [(c, r.points[embedding]) for c in some for r in takes[c]]
-            real = [(c, p[embedding]) for c, p in self.real.items() if c not in left_out]
-            return self._kernel(embedding, heard, real)
-
-        return kernel
-
-    def _frechet(
-        self, setting: str, embedding: str, clips: Sequence[int]
-    ) -> Callable[[Sequence[int]], float]:
-        """Nan where too few real clips are left."""
-        axes, order = self._axes[embedding], sorted(self.real)
-        real = [axes(self.real[c][embedding]) for c in order]
-        place = {c: i for i, c in enumerate(order)}  # draws go by it, and not by the clip's number
-        heard = {c: [axes(r.points[embedding]) for r in self.made[setting][c]] for c in clips}
+        distance = self._frechet if kind + colon == FRECHET else self._kernel
 
         def figure(some: Sequence[int]) -> float:
-            left_out = [place[c] for c in set(clips) - set(some)]
-            if len(real) - len(left_out) < LEAST_REAL:
+            left = set(some)
+            made = [(c, r.points[embedding]) for c in clips if c in left for r in takes[c]]
+            if len(left) < LEAST_REAL or len({c for c, _ in made}) < 2:
                 return math.nan
-            made = [(place[c], points) for c in some for points in heard[c]]
-            return frechet_at_infinity(
-                [points for _, points in made], [c for c, _ in made], real, without=left_out
-            )
+            return distance(embedding, made, left)
 
         return figure
 
-    def _kernel(self, embedding: str, made: list, real: list) -> float:
+    def _frechet(self, embedding: str, made: list, left: set[int]) -> float:
+        axes, order = self._axes[embedding], sorted(self.real)
+        place = {c: i for i, c in enumerate(order)}  # draws go by it, and not by the clip's number
+        return frechet_at_infinity(
+            [axes(points) for _, points in made],
+            [place[c] for c, _ in made],
+            [axes(self.real[c][embedding]) for c in order],
+            without=[place[c] for c in order if c not in left],
+        )
+
+    def _kernel(self, embedding: str, made: list, left: set[int]) -> float:
+        real = [(c, points[embedding]) for c, points in self.real.items() if c in left]
         places = [torch.cat([torch.full((len(p),), c) for c, p in some]) for some in (made, real)]
         points = [torch.cat([p for _, p in some]) for some in (made, real)]
         return kernel_distance(points[0], places[0], points[1], places[1], self._width[embedding])
