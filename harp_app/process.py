@@ -193,20 +193,31 @@ def marks(settings: controls.Settings, vamp: Vamp, duration_s: float) -> tuple[M
     The first one lets the take be had again.
     """
     prompt = settings.prompt
+    left = _left(prompt)
     found = [Mark(0.0, f"seed {vamp.seed}", duration_s, settings.describe(), COLOR_SETTINGS)]
     for start_s, end_s in settings.ranges_s:
         found.append(
             Mark(start_s, "new", min(end_s, duration_s) - start_s, "made anew", COLOR_RANGE)
         )
+    if left is None:  # nothing of what follows is
+        return tuple(found)
     if prompt.prefix_s:
         kept_s = min(prompt.prefix_s, duration_s)
-        found.append(Mark(0.0, "kept", kept_s, "the beginning is kept", COLOR_KEPT))
+        found.append(Mark(0.0, "kept" + left, kept_s, "the beginning is kept" + left, COLOR_KEPT))
     if prompt.suffix_s:
         kept_s = min(prompt.suffix_s, duration_s)
-        found.append(Mark(duration_s - kept_s, "kept", kept_s, "the end is kept", COLOR_KEPT))
+        start_s = duration_s - kept_s
+        found.append(Mark(start_s, "kept" + left, kept_s, "the end is kept" + left, COLOR_KEPT))
     if vamp.beats is not None and prompt.needs_beats:
         found += _beat_marks(prompt, vamp, duration_s)
     return tuple(found)
+
+
+def _left(prompt: Prompt) -> str | None:
+    """What dropout leaves of the kept places, as words behind "kept"; None for nothing."""
+    if prompt.dropout == 1 or prompt.codebooks_kept == 0:
+        return None
+    return f", {100 * (1 - prompt.dropout):.3g} % of it" if prompt.dropout else ""
 
 
 def _beat_marks(prompt: Prompt, vamp: Vamp, duration_s: float) -> list[Mark]:
@@ -220,6 +231,6 @@ def _beat_marks(prompt: Prompt, vamp: Vamp, duration_s: float) -> list[Mark]:
         end_s = min(duration_s, beat_s + prompt.beat_ms / 1000)
         if end_s > start_s:
             label, beat = ("bar", "downbeat") if beat_s in downbeats else ("beat", "beat")
-            text = f"kept around the {beat}{tempo}"
+            text = f"kept around the {beat}{tempo}{_left(prompt)}"
             found.append(Mark(start_s, label, end_s - start_s, text, COLOR_BEAT))
     return found

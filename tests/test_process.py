@@ -3,18 +3,24 @@ from __future__ import annotations
 import os
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 from fake_endpoint import FAKE_PRESETS, FakePipeline
 
+from harp_app import controls
 from harp_app.errors import ErrorLines, of_payload, plain, sentence
 from harp_app.jobs import Cancelled, Job
 from harp_app.models import Models
-from harp_app.process import Processor, ascii_stem
+from harp_app.process import Processor, ascii_stem, marks
 from harp_app.storage import Storage
 from vampnet.audio import Limits
+from vampnet.beats import beat_grid
+from vampnet.presets import Preset
+from vampnet.prompts import Prompt
+from vampnet.sampling import Sampling
 
 
 @pytest.fixture
@@ -116,6 +122,23 @@ def test_kept_beats_are_labels(make, clip):
     assert [mark.label for mark in beats] == ["bar", "beat", "beat", "beat"]
     assert all(abs(mark.duration - 0.1) < 1e-9 for mark in beats)
     assert all(0 <= mark.color < 2**31 for mark in answer.marks)
+
+
+def test_labels_do_not_call_kept_what_dropout_gave_up():
+    prompt = Prompt(prefix_s=0.5, suffix_s=0.5, beat_ms=75)
+    known = {"ends": Preset("ends", "both ends", prompt, Sampling())}
+    table = controls.table(known, ["default"])
+    vamp = SimpleNamespace(seed=1, beats=beat_grid(120.0, 2.0))
+
+    def told(percent):
+        changed = {"prompt.dropout": percent, "seed": "1"}
+        values = [changed.get(control.field, control.default) for control in table]
+        return marks(controls.read(values, table, known), vamp, 2.0)[1:]
+
+    assert len(told(0)) == 6 and not any("%" in mark.description for mark in told(0))
+    assert [mark.label for mark in told(35)][:3] == ["kept, 65 % of it"] * 2 + ["bar"]
+    assert all("65 % of it" in mark.description for mark in told(35))
+    assert told(100) == ()
 
 
 def test_ranges_of_bars_may_end_a_hair_behind_the_clip(make, clip):
