@@ -7,7 +7,6 @@ slider's step here. Choices are plain strings, the only kind that HARP's dropdow
 
 from __future__ import annotations
 
-import math
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -164,7 +163,7 @@ _SLIDERS = (
         unit="BPM",
         minimum=0,
         maximum=MAX_BPM,
-        step=0.5,
+        step=0.01,
     ),
 )
 
@@ -309,8 +308,12 @@ def _value(control: Control, value: Any) -> Any:
 
 def _number(control: Control, value: Any) -> float:
     allowed = f"allowed is {control.minimum:g} to {control.maximum:g} {control.unit}".rstrip()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{control.label} is {value!r:.40}; {allowed}")
+    # Compared and not computed with: a whole number may be larger than any float.
+    if not control.minimum - control.step < value < control.maximum + control.step:
+        shown = f"{value:g}" if isinstance(value, float) else f"{value!r:.40}"
+        raise ValueError(f"{control.label} is {shown}; {allowed}")
     rounded = control.minimum + round((value - control.minimum) / control.step) * control.step
     if not control.minimum <= rounded <= control.maximum:
         raise ValueError(f"{control.label} is {value:g}; {allowed}")

@@ -23,6 +23,14 @@ def _load(name_or_folder: str, device: str) -> Pipeline:
     return Pipeline.load(name_or_folder, device)
 
 
+def _is_model_folder(place: Path) -> bool:
+    """Whether the folder looks like a model's: ours, the original's or one of its ``loras``."""
+    if place.name.startswith("."):
+        return False
+    places = [place, place.parents[1]] if place.parent.name == "loras" else [place]
+    return (place / "config.json").is_file() or any((at / "codec.pth").is_file() for at in places)
+
+
 class Models:
     """Names -> pipelines, each loaded once, when first asked for.
 
@@ -36,7 +44,7 @@ class Models:
         device: str = "cpu",
         load: Callable[[str, str], Pipeline] = _load,
     ) -> None:
-        """Know ``default``, every folder in ``folder`` and the weights pulled before.
+        """Know ``default``, every model folder in ``folder`` and the weights pulled before.
 
         Raises ValueError when ``folder`` is no folder.
         """
@@ -46,7 +54,7 @@ class Models:
             if not root.is_dir():
                 raise ValueError(f"the folder of models '{folder}' does not exist")
             for place in sorted(root.iterdir()):
-                if place.is_dir() and not place.name.startswith(".") and place.name != DEFAULT:
+                if _is_model_folder(place) and place.name != DEFAULT:
                     self._places[place.name] = str(place)
         for name, place in download.found().items():
             self._places.setdefault(name, str(place))

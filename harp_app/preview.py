@@ -10,7 +10,7 @@ import torch
 
 from harp_app import pictures
 from harp_app.controls import Settings
-from harp_app.process import Processor
+from harp_app.process import Processor, within
 from harp_app.region import Region
 from harp_app.storage import renew
 from vampnet.audio import Limits
@@ -65,6 +65,7 @@ def show_mask(
     for the user, for ranges outside the clip and for a clip that is gone.
     """
     renew(clip.path)
+    settings = within(settings, clip.duration_s)
     heard = _listen(clip, heard, settings, pipeline.codec.sample_rate, limits)
     holes, beats, frame_rate_hz = foresee(clip, heard, settings, pipeline)
     shown = beats if settings.prompt.needs_beats or settings.bpm is not None else None

@@ -30,7 +30,8 @@ _EXTENSION_OF_CONTAINER = {"AIFF": ".aiff", "FLAC": ".flac", "OGG": ".ogg", "MP3
 MAX_TAKES = 4
 MEBI = 1024 * 1024
 ENDPOINT_LIMITS = Limits(max_duration_s=600.0, max_decoded_mib=1024)
-SLACK_S = 0.05  # a range may end this far behind the clip (bars of a rounded tempo do)
+SLACK_S = 0.05  # a range may end this far behind the clip
+SLACK_BPM = 0.05  # and as much further as its bars do at a tempo that is so much too slow
 
 # ARGB with an alpha below 128, so that the number fits a signed 32-bit integer.
 COLOR_SETTINGS, COLOR_RANGE, COLOR_BEAT, COLOR_KEPT = (
@@ -108,7 +109,7 @@ class Processor:
             raise ValueError("No clip arrived; choose one first.")
         self.check_file(path)
         region = Region.read(path, self.limits)
-        settings = _within(settings, region.duration_s)
+        settings = within(settings, region.duration_s)
         job.check()
         pipeline = self.models.get(settings.model)
         rate_hz = pipeline.codec.sample_rate
@@ -175,10 +176,14 @@ def ascii_stem(path: str | Path) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:40].strip("-") or "clip"
 
 
-def _within(settings: controls.Settings, duration_s: float) -> controls.Settings:
-    """The settings with their ranges ending at the clip's end; ValueError for one outside it."""
+def within(settings: controls.Settings, duration_s: float) -> controls.Settings:
+    """Return the settings with their ranges ending at the clip's end; ValueError for one outside.
+
+    A tempo that was rounded puts the end of a bar the further off, the more bars are before it.
+    """
     for start_s, end_s in settings.ranges_s:
-        if start_s >= duration_s or end_s > duration_s + SLACK_S:
+        slack_s = SLACK_S + (end_s * SLACK_BPM / settings.bpm if settings.bpm else 0.0)
+        if start_s >= duration_s or end_s > duration_s + slack_s:
             raise ValueError(
                 f"Regenerate only: {start_s:g}-{end_s:g} s lies outside the clip, "
                 f"which is {duration_s:.3f} s long."

@@ -129,6 +129,7 @@ def test_a_whole_download_is_known_everywhere(hub, tmp_path, capsys):
     assert Models().names == ("default", "original")
     given = tmp_path / "given" / "original"
     given.mkdir(parents=True)
+    (given / "codec.pth").touch()
     asked = []
     models = Models(given.parent, load=lambda place, device: asked.append(place))  # type: ignore
     models.get("original")

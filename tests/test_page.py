@@ -307,7 +307,7 @@ def test_a_preset_moves_the_sliders_and_the_mask_follows(visit, site, tmp_path):
     visit.set_slider("prompt-beat_ms", 300)
     visit.wait(lambda: picture() not in (first, beats), "the slider's mask")
     visit.page.fill("#ranges textarea, #ranges input", "5-6")
-    visit.wait(lambda: "must lie within the audio" in visit.text("#mask"), "a word on the range")
+    visit.wait(lambda: "lies outside the clip" in visit.text("#mask"), "a word on the range")
     assert not site.pipeline.calls  # all of it without the model
 
 

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 from fake_endpoint import FAKE_PRESETS, FakePipeline
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harp_app import controls
 from harp_app.errors import ErrorLines, of_payload, plain, sentence
 from harp_app.jobs import Cancelled, Job
 from harp_app.models import Models
-from harp_app.process import Processor, ascii_stem, marks
+from harp_app.process import Processor, ascii_stem, marks, within
 from harp_app.storage import Storage
 from vampnet.audio import Limits
 from vampnet.beats import beat_grid
@@ -149,6 +151,19 @@ def test_ranges_of_bars_may_end_a_hair_behind_the_clip(make, clip):
         ask(make(), clip, ranges="bar 1-2", bpm=120)
 
 
+@given(st.floats(40, 250), st.integers(1, 400), st.sampled_from([1, 2]))
+def test_bars_of_a_tempo_that_was_rounded_end_with_the_clip(bpm, bars, decimals):
+    table, written = controls.table(FAKE_PRESETS, ["default"]), round(bpm, decimals)
+    changed = {"bpm": written, "ranges": f"bar {bars}"}
+    values = [changed.get(control.field, control.default) for control in table]
+    settings = controls.read(values, table, FAKE_PRESETS)
+    duration_s = bars * 4 * 60 / bpm
+    ((start_s, end_s),) = within(settings, duration_s).ranges_s
+    off_s = duration_s * 0.051 / bpm + 0.001
+    assert duration_s - off_s <= end_s <= duration_s
+    assert abs(start_s - (duration_s - 4 * 60 / bpm)) <= off_s
+
+
 def test_mono_and_loudness_reach_the_pipeline(make, clip):
     stereo, mono = ask(make(), clip, seed="1"), ask(make(), clip, seed="1", stereo=False)
     assert stereo.files[0].read_bytes() != mono.files[0].read_bytes()
@@ -227,8 +242,10 @@ def test_a_job_asks_all_the_time_while_its_file_is_made(make, tmp_path):
 
 
 def test_models_load_once_when_asked_for_and_only_known_ones(tmp_path):
-    for name in ("drums", "bass", ".hidden"):
+    for name in ("drums", "bass", ".hidden", "notes", "default"):
         (tmp_path / name).mkdir()
+    for file in ("drums/config.json", "bass/codec.pth", ".hidden/config.json", "notes/a.wav"):
+        (tmp_path / file).touch()
     loaded = []
 
     def load(place, device):
@@ -253,6 +270,7 @@ def test_models_load_once_when_asked_for_and_only_known_ones(tmp_path):
 
 def test_a_broken_model_is_named_without_its_path(tmp_path, caplog):
     (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "config.json").touch()
 
     def load(place, device):
         raise ValueError(f"{place}/coarse.pth: missing keys")
