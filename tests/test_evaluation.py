@@ -188,11 +188,11 @@ PROMPTS = ("compression 1", "periodic 8", "periodic 16", "periodic 32", "inpaint
 @pytest.mark.parametrize(
     ("beat", "half", "verdict", "text"),
     [
-        (2.5, 0.4, "holds", "place 3 of 6; clearly below 3 others, clearly above 2"),
-        (2.5, 0.6, "open", "place 3 of 6; clearly below 2 others, clearly above 1"),
-        (3.5, 0.6, "open", "place 4 of 6; clearly below 1 others, clearly above 2"),
-        (3.5, 0.4, "fails", "place 4 of 6; clearly below 2 others, clearly above 3"),
-        (2.5, float("nan"), "open", "place 3 of 6; clearly below 0 others, clearly above 0"),
+        (2.5, 0.4, "holds", "place 3 of 6; clearly below 3, above 2 of the others"),
+        (2.5, 0.6, "open", "place 3 of 6; clearly below 2, above 1 of the others"),
+        (3.5, 0.6, "open", "place 4 of 6; clearly below 1, above 2 of the others"),
+        (3.5, 0.4, "fails", "place 4 of 6; clearly below 2, above 3 of the others"),
+        (2.5, float("nan"), "open", "place 3 of 6; clearly below 0, above 0 of the others"),
     ],
 )
 def test_among_the_lowest_is_told_by_intervals(

@@ -178,6 +178,6 @@ def _near_beats(scores: Scores, embedding: str) -> list[Relation]:
     # All that is not clearly higher may be lower: it holds where that leaves a place for this one.
     verdict: Verdict = "holds" if len(others) - higher < AMONG_THE_LOWEST else "open"
     verdict = "fails" if lower >= AMONG_THE_LOWEST else verdict
-    text = f"place {place} of {len(names)}; clearly below {higher} others, clearly above {lower}"
+    text = f"place {place} of {len(names)}; clearly below {higher}, above {lower} of the others"
     claim = f"{_distance(embedding)} of beat-driven is among the lowest"
     return [Relation(f"{claim} {AMONG_THE_LOWEST}", verdict, text)]
