@@ -222,6 +222,18 @@ def test_the_walk_survives_any_header(tmp_path):
             assert "\n" not in str(error)
 
 
+def test_the_walk_survives_any_size_of_64_bits(tmp_path):
+    path = tmp_path / "x.wav"
+    for size in (129, 2**40, 2**62 + 1, 2**63 - 1, 2**64 - 1):
+        sizes = b"ds64" + struct.pack("<IQQQI", 28, size, size, 0, 0)
+        path.write_bytes(b"RF64" + b"\xff" * 4 + b"WAVE" + sizes + wav_bytes()[12:])
+        with open(path, "rb") as file:
+            missing = chunks.walk(file, path.stat().st_size).missing_bytes
+        assert missing == size - 128
+        with pytest.raises(AudioError, match="cut off"):
+            audio.read(path)
+
+
 def make_bad_files(folder) -> dict[str, tuple[bytes | None, str]]:
     sound = np.zeros((100, 1), np.float32)
     soundfile.write(folder / "none.wav", sound[:0], 44100)

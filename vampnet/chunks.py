@@ -61,20 +61,20 @@ def _each(file: BinaryIO, kind: bytes) -> Iterator[tuple[bytes, int, int]]:
 
     Where there are more than MAX_CHUNKS, an empty name stands for the others.
     """
-    place, data_size_64 = 12, None
+    place, end, data_size_64 = 12, file.seek(0, 2), None
     for _ in range(MAX_CHUNKS):
+        if place + 8 > end:  # a 64-bit size may lead where no file can go
+            return
         file.seek(place)
         head = file.read(8)
-        if len(head) < 8:
-            return
         name, length = head[:4], struct.unpack(_order(kind) + "I", head[4:])[0]
         if name == b"ds64":
             data_size_64 = struct.unpack("<Q", file.read(16)[8:].ljust(8, b"\0"))[0]
         elif name == b"data" and kind == b"RF64" and data_size_64 is not None:
-            length = min(data_size_64, 1 << 62)  # a file has no place beyond
+            length = data_size_64
         yield name, place + 8, length
         place += 8 + length
-        if length % 2:
+        if length % 2 and place < end:
             file.seek(place)
             unpadded = file.read(4) in KEPT_RIFF + KEPT_AIFF  # some writers forget the pad byte
             place += 0 if unpadded else 1

@@ -14,6 +14,7 @@ _KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _LAYER_3 = 1
+_MOST_TAGS = 16
 _LENGTH_HEADERS = (b"Xing", b"Info", b"VBRI")
 
 
@@ -41,13 +42,14 @@ def more_than(file: BinaryIO, n_samples: int) -> bool:
 def _behind_tags(file: BinaryIO) -> int:
     """Where the first frame should start: behind the ID3 tags."""
     place = 0
-    while True:
+    for _ in range(_MOST_TAGS):
         file.seek(place)
         head = file.read(10)
         if head[:3] != b"ID3" or len(head) < 10:
-            return place
+            break
         footer = 10 if head[5] & 0x10 else 0
         place += 10 + footer + sum((byte & 0x7F) << 7 * (3 - n) for n, byte in enumerate(head[6:]))
+    return place
 
 
 def _frame(head: bytes) -> tuple[int, int]:
