@@ -20,7 +20,6 @@ import gradio as gr
 from gradio import themes
 
 from harp_app import controls, sliders
-from harp_app.controls import Control
 from harp_app.errors import sentence
 from harp_app.jobs import Cancelled, Job, Jobs
 from harp_app.preview import NOTHING_YET, Clip, Heard, open_clip, show_mask
@@ -105,7 +104,7 @@ class _Page:
             with gr.Column(elem_id="controls", elem_classes="card"):
                 gr.HTML("<h2>Fine tuning</h2>")
                 with gr.Column(elem_id="sliders"):
-                    rest = [self._component(control) for control in self.table[1:]]
+                    rest = [sliders.component(control, self.first) for control in self.table[1:]]
                 self.values = [self.preset, *rest]
 
     def _lay_out_clip(self) -> None:
@@ -129,6 +128,8 @@ class _Page:
                 elem_id="preset",
                 filterable=False,
             )
+            # Changes in the browser together with the sliders.
+            self.moved_by = gr.Textbox(self.first.name, visible="hidden")
             self.about = gr.HTML(_about(self.first), elem_id="about")
             self.vary = gr.Button("Vary", variant="primary", elem_id="vary")
             self.cancel = gr.Button("Cancel", variant="stop", elem_id="cancel", visible=False)
@@ -148,38 +149,19 @@ class _Page:
             self.download = gr.DownloadButton("Download", elem_id="download", size="sm")
             self.reuse = gr.Button("Use as input again", elem_id="reuse", size="sm")
 
-    def _component(self, control: Control) -> Any:
-        """The page's own control: its slider starts where the preset is, not at "as the preset"."""
-        shared: dict[str, Any] = {
-            "label": control.label,
-            "info": sliders.info(control),
-            "elem_id": control.field.replace(".", "-"),
-        }
-        if control.kind == "slider":
-            bounds = (sliders.lowest(control), control.maximum)
-            value = sliders.of_preset(control, self.first)
-            return gr.Slider(*bounds, step=control.step, value=value, buttons=[], **shared)
-        if control.kind == "dropdown":
-            choices = list(control.choices)
-            return gr.Dropdown(
-                choices, value=str(control.default), visible=len(choices) > 1, **shared
-            )
-        if control.kind == "toggle":
-            return gr.Checkbox(value=bool(control.default), **shared)
-        return gr.Textbox(value=str(control.default), max_lines=1, **shared)
-
     # -- what happens
 
     def _connect(self) -> None:
         moved = [c for c, of in zip(self.values, self.table, strict=True) if of.kind == "slider"]
+        preset = [self.moved_by, self.about]
         opened = [self.seen_clip, self.clip_picture, self.demo]
         self._on(self.clip.change, self._on_clip, [self.clip], opened, drawing=True)
-        self._on(self.preset.change, self._on_preset, [self.preset], [*moved, self.about])
+        self._on(self.preset.change, self._on_preset, [self.preset], [*moved, *preset])
         # One handler for all: while it draws, only the last change of any of them waits.
         self._on(
             partial(gr.on, [self.seen_clip.change, *(value.change for value in self.values)]),
             self._on_look,
-            [self.seen_clip, self.heard, *self.values],
+            [self.seen_clip, self.heard, self.moved_by, *self.values],
             [self.heard, self.mask],
             drawing=True,
             trigger_mode="always_last",
@@ -190,7 +172,7 @@ class _Page:
         self._on(
             self.vary.click,
             self._on_vary,
-            [self.clip, self.takes, *self.values],
+            [self.clip, self.takes, self.moved_by, *self.values],
             [self.status, self.vary, self.cancel, self.takes, self.chosen, self.actions, *shown],
         )
         self._on(self.cancel.click, self._on_cancel, [], [])
@@ -232,12 +214,17 @@ class _Page:
             return None, _problem(_told(error)), gr.update()
         return clip, picture, gr.update(visible=False)
 
-    def _on_look(self, clip: Clip | None, heard: Heard, *values: Any) -> tuple[Any, Any]:
+    def _on_look(
+        self, clip: Clip | None, heard: Heard, moved_by: str, *values: Any
+    ) -> tuple[Any, Any]:
         if clip is None:
             return gr.skip(), NOTHING_YET
         try:
             settings = controls.read(
-                self._sent(values), self.table, self.processor.presets, draw_seed=lambda: 0
+                self._sent(values, moved_by),
+                self.table,
+                self.processor.presets,
+                draw_seed=lambda: 0,
             )
             pipeline = self.processor.models.get(settings.model)
             return show_mask(clip, heard, settings, pipeline, self.processor.limits)
@@ -252,7 +239,7 @@ class _Page:
             for control in self.table
             if control.kind == "slider"
         ]
-        return [*moved, _about(preset)]
+        return [*moved, name, _about(preset)]
 
     def _on_demo(self) -> str:
         place = self.processor.new_folder() / DEMO_CLIP.name
@@ -260,7 +247,7 @@ class _Page:
         return str(place)
 
     async def _on_vary(
-        self, request: gr.Request, path: str | None, takes: list[Take], *values: Any
+        self, request: gr.Request, path: str | None, takes: list[Take], moved_by: str, *values: Any
     ) -> AsyncIterator[dict[Any, Any]]:
         job = self.jobs.arrive(f"page {request.session_hash}")
         job.fetched = True  # this handler is there for its end
@@ -271,7 +258,7 @@ class _Page:
 
         def work(job: Job) -> list[Take]:
             loop.call_soon_threadsafe(turn.set)
-            answer = self.processor(path, self._sent(values), job)
+            answer = self.processor(path, self._sent(values, moved_by), job)
             return make_takes(answer, takes, self.processor)
 
         try:
@@ -311,8 +298,8 @@ class _Page:
 
     # -- in between
 
-    def _sent(self, values: Sequence[Any]) -> list[Any]:
-        return sliders.sent(values, self.table, self.processor.presets)
+    def _sent(self, values: Sequence[Any], moved_by: str) -> list[Any]:
+        return sliders.sent(values, self.table, self.processor.presets, moved_by)
 
     def _with_takes(self, takes: list[Take], shown: Take) -> dict[Any, Any]:
         takes = takes[-MOST_TAKES:]

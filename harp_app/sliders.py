@@ -1,4 +1,4 @@
-"""The page's sliders: a preset moves them to its values, and only a changed one is over it.
+"""The page's controls: a preset moves the sliders to its values; only a changed one is over it.
 
 HARP's page is static, so there a slider's leftmost position stands for "as the preset says". On our
 page that position does not exist.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import gradio as gr
 
 from harp_app.controls import Control
 from vampnet.presets import Preset
@@ -38,20 +40,47 @@ def of_preset(control: Control, preset: Preset) -> float:
     return min(max(value, lowest(control)), control.maximum)
 
 
+def component(control: Control, preset: Preset) -> Any:
+    """Return the page's own gradio component, inside an open ``gr.Blocks``.
+
+    A slider starts where ``preset`` is.
+    """
+    shared: dict[str, Any] = {
+        "label": control.label,
+        "info": info(control),
+        "elem_id": control.field.replace(".", "-"),
+    }
+    if control.kind == "slider":
+        bounds = (lowest(control), control.maximum)
+        value = of_preset(control, preset)
+        return gr.Slider(*bounds, step=control.step, value=value, buttons=[], **shared)
+    if control.kind == "dropdown":
+        choices = list(control.choices)
+        return gr.Dropdown(choices, value=str(control.default), visible=len(choices) > 1, **shared)
+    if control.kind == "toggle":
+        return gr.Checkbox(value=bool(control.default), **shared)
+    return gr.Textbox(value=str(control.default), max_lines=1, **shared)
+
+
 def sent(
-    values: Sequence[Any], table: Sequence[Control], presets: Mapping[str, Preset]
+    values: Sequence[Any],
+    table: Sequence[Control],
+    presets: Mapping[str, Preset],
+    moved_by: str | None = None,
 ) -> list[Any]:
     """Return the page's values as HARP would send them.
 
     That is leftmost where a slider stands where the preset says. The first value is the
-    preset's name.
+    preset's name. moved_by: the preset that last moved the sliders; where it is another one, they
+    are on their way still and all count as leftmost.
     """
     preset = presets.get(values[0]) if isinstance(values[0], str) else None
+    on_their_way = moved_by is not None and moved_by != values[0]
     meant = list(values)
     for place, control in enumerate(table):
         value = meant[place]
         over_preset = control.kind == "slider" and "." in control.field
         if preset and over_preset and isinstance(value, (int, float)):
-            if abs(value - of_preset(control, preset)) < control.step / 2:
+            if on_their_way or abs(value - of_preset(control, preset)) < control.step / 2:
                 meant[place] = control.minimum
     return meant

@@ -312,6 +312,21 @@ def test_a_preset_moves_the_sliders_and_the_mask_follows(visit, site, tmp_path):
 
 
 @pytest.mark.browser
+def test_vary_at_once_after_a_preset_takes_that_preset(visit, site, tmp_path):
+    visit.open(clip(tmp_path))
+    far = {"offline": False, "latency": 300, "downloadThroughput": -1, "uploadThroughput": -1}
+    visit.context.new_cdp_session(visit.page).send("Network.emulateNetworkConditions", far)
+    for name in ("beat-variation", "loop-variation"):
+        visit.choose(name)
+        visit.take()
+        assert site.pipeline.calls[-1]["prompt"] == PRESETS[name].prompt
+        assert site.pipeline.calls[-1]["sampling"] == PRESETS[name].sampling
+    visit.set_slider("prompt-period", 0)
+    visit.take()
+    assert site.pipeline.calls[-1]["prompt"].period == 0
+
+
+@pytest.mark.browser
 def test_vary_shows_progress_then_the_take_and_its_file(visit, site, tmp_path):
     path = clip(tmp_path, "My Loop #1.wav")
     visit.open(path)
