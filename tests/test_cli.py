@@ -291,6 +291,8 @@ BAD_VALUES = {
     "takes": (("--takes", "0"), "1 to 32"),
     "seed": (("--seed", "-3"), "seed is -3"),
     "BPM 0": (("--bpm", "0"), "20 to 400"),
+    "offset beyond": (("--bpm", "120", "--beat-offset-s", "1e308"), "-86400 to 86400"),
+    "offset no number": (("--bpm", "120", "--beat-offset-s", "nan"), "-86400 to 86400"),
     "offset without a tempo": (("--beat-offset-s", "0.1"), "--bpm"),
     "range outside": (("--ranges", "0.2-3"), "0-0.5 s"),
     "range reversed": (("--ranges", "0.3-0.1"), "ends before it starts"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_PRESET = "loop-variation"
 MAX_TAKES = 32
 MAX_SEED = 2**63 - 1
+MAX_OFFSET_S = 86400.0  # a day: the timeline of any DAW
 DRAWN_SEEDS = 2**31  # seeds drawn here stay short enough to be typed again
 
 
@@ -102,8 +103,12 @@ def _preset(args: argparse.Namespace) -> Preset:
     from vampnet.presets import preset as named
 
     preset = named(args.preset, Path(args.presets_dir) if args.presets_dir else None)
+    offset_s = args.beat_offset_s or 0.0
+    if not abs(offset_s) <= MAX_OFFSET_S:
+        allowed = f"{-MAX_OFFSET_S:g} to {MAX_OFFSET_S:g}"
+        raise ValueError(f"--beat-offset-s is {offset_s:g}; allowed is {allowed}")
     if args.bpm is not None:
-        beat_grid(args.bpm, 0.0, args.beat_offset_s or 0.0)
+        beat_grid(args.bpm, 0.0, offset_s)
     elif args.beat_offset_s is not None:
         raise ValueError("--beat-offset-s tells where the first beat of a tempo is; give --bpm too")
     prompt = given(args, PROMPT)
