@@ -62,12 +62,11 @@ def whole(target: Path) -> Iterator[PartFile]:
     """
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with PartFile(part) as file:
+        with PartFile(part) as file:  # closing it tells, too, of a disk elsewhere that is full
             try:
                 yield file
             finally:
                 file.check()
-            os.fsync(file.fileno())  # a disk elsewhere says only now that it is full
         with suppress(FileNotFoundError):
             shutil.copymode(target, part)
         os.replace(part, target)
