@@ -138,7 +138,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path, stop, dro
         return original(*arguments)
 
     tokens.windows = windows  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt if stop else Broken, match="goes on" if stop else None):
+    with pytest.raises(KeyboardInterrupt if stop else Broken):
         train_masked(small_model(dropout), tokens, None, plan, tmp_path / "b")
     tokens.windows = original  # type: ignore[method-assign]
     assert torch.load(tmp_path / "b" / "state.pt")["step"] == (5 if stop else 3)
@@ -160,7 +160,7 @@ def test_a_second_stop_does_not_wait_and_one_in_the_last_report_is_not_lost(tmp_
 
     with pytest.raises(KeyboardInterrupt):
         run(model, loss, plan, tmp_path / "a")
-    with pytest.raises(KeyboardInterrupt, match="goes on"):
+    with pytest.raises(KeyboardInterrupt):
         run(
             model,
             lambda rng: model(torch.rand(4, 2, generator=rng)).square().mean(),

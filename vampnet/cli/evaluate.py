@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vampnet.cli.outputs import say
+from vampnet.cli.outputs import GOES_ON, say
 from vampnet.progress import Progress
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _evaluate(args: argparse.Namespace) -> None:
                 on_job=bar,
             )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("stopped; the same command goes on from here") from None
+        raise KeyboardInterrupt(GOES_ON) from None
     finally:
         torch.set_num_threads(threads)
     for relation in report.relations:

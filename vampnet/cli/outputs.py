@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 HIDDEN = ".vampnet-"  # start of the names of folders that are gone at the end
+GOES_ON = "stopped; the same command goes on from here"
 
 
 def say(line: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from vampnet.cli.outputs import say
+from vampnet.cli.outputs import GOES_ON, say
 from vampnet.options import TRAIN, given
 from vampnet.options import add as add_options
 
@@ -21,7 +21,6 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     from vampnet.machine import check_device
-    from vampnet.training.loop import STOPPED
     from vampnet.training.recipe import plan, train
 
     options = given(args, TRAIN)
@@ -41,5 +40,5 @@ def _train(args: argparse.Namespace) -> None:
             log=say,
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(STOPPED) from None
+        raise KeyboardInterrupt(GOES_ON) from None
     print(f"wrote {made}; use it with --model {made}")

@@ -21,7 +21,6 @@ from vampnet.precision import has_bfloat16_products
 
 SAVE_EVERY_S = 120.0  # at the latest, whatever a step takes
 WARMUP_SHARE = 0.05  # of the time, where a plan is one of minutes
-STOPPED = "stopped; the same command goes on from here"
 
 
 @dataclass(frozen=True)
@@ -95,13 +94,13 @@ def run(
                 training.save()
                 saved = training.seconds
             if stops:
-                raise KeyboardInterrupt(STOPPED)
+                raise KeyboardInterrupt
             if training.step % plan.report_every == 0 or over:
                 _tell(training.facts(losses) | (figures() if figures else {}), folder, log)
                 losses = []
         model.eval()
         if stops:  # during the last report
-            raise KeyboardInterrupt(STOPPED)
+            raise KeyboardInterrupt
 
 
 class _Training:
