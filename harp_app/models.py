@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vampnet import download
+from vampnet.checkpoints import is_model_folder
 
 if TYPE_CHECKING:
     from vampnet.pipeline import Pipeline
@@ -21,14 +22,6 @@ def _load(name_or_folder: str, device: str) -> Pipeline:
     from vampnet.pipeline import Pipeline
 
     return Pipeline.load(name_or_folder, device)
-
-
-def _is_model_folder(place: Path) -> bool:
-    """Whether the folder looks like a model's: ours, the original's or one of its ``loras``."""
-    if place.name.startswith("."):
-        return False
-    places = [place, place.parents[1]] if place.parent.name == "loras" else [place]
-    return (place / "config.json").is_file() or any((at / "codec.pth").is_file() for at in places)
 
 
 class Models:
@@ -54,7 +47,8 @@ class Models:
             if not root.is_dir():
                 raise ValueError(f"the folder of models '{folder}' does not exist")
             for place in sorted(root.iterdir()):
-                if _is_model_folder(place) and place.name != DEFAULT:
+                passed_over = place.name.startswith(".") or place.name == DEFAULT
+                if not passed_over and is_model_folder(place):
                     self._places[place.name] = str(place)
         for name, place in download.found().items():
             self._places.setdefault(name, str(place))

@@ -240,6 +240,11 @@ def _load_stage(folder: Path, stage: str, codec: Codec) -> VampNet | None:
     return model
 
 
+def is_model_folder(folder: Path) -> bool:
+    """Whether it looks like one: of ours, the original's or one of its ``loras``."""
+    return (folder / CONFIG).is_file() or _find(folder, "codec.pth") is not None
+
+
 def _find(folder: Path, name: str) -> Path | None:
     """The original's file in the folder or, for `loras/NAME`, else in the main folder."""
     folder = folder.resolve()
