@@ -84,15 +84,17 @@ class FastNetwork:
                 x, units = self._windows(units, x), []
             if isinstance(layer, Snake):
                 is_scaled = isinstance(before, Convolution)
-                factors = alpha(layer, self.dtype).to(self.dtype)
-                x = add_squared_sine_(x if is_scaled else x * factors)
+                x = add_squared_sine_(x if is_scaled else x * self._factors(layer))
                 if not isinstance(after, Convolution):
-                    x = x.div_(factors)
+                    x = x.div_(self._factors(layer))
             elif isinstance(layer, Convolution):
                 x = self._convolution(layer, before, after)(x)
             else:
                 x = self._run(layer, x)
         return self._windows(units, x) if units else x
+
+    def _factors(self, snake: Snake) -> Tensor:
+        return alpha(snake, self.dtype).to(self.dtype)
 
     def _windows(self, units: list[nn.Module], x: Tensor) -> Tensor:
         """Layers that keep length and width, window by window: float (B, T, C) to the same."""
