@@ -220,10 +220,7 @@ def _carried(
     material.tokens.save(path)
     codec = material.codec
     if isinstance(codec, SpectralCodec):
-        log("training the codec's decoder")
-        codec = codec.to(device)
-        windows = CodecWindows(material.clips, codec, material.clip_tokens)
-        train_decoder(codec, windows, recipe.decoder, work / "codec", log)
+        _train_decoder(codec.to(device), material.clips, material.clip_tokens, recipe, work, log)
     return (codec, None, None), material.tokens, material.heldout
 
 
@@ -244,10 +241,14 @@ def _gathered(
     if not (folder / MANIFEST).is_file():
         pack(music, folder, codec.sample_rate if codec else 44100, held_out, log)
     pieces, others = Pack.load(folder, "train"), Pack.load(folder, "heldout")
-    if codec is None:
-        codec = _codec(pieces, work, recipe, device, log)
+    fitted = None if codec else _fitted(pieces, work, recipe, log)
+    codec = codec or fitted
+    assert codec is not None
     tokens = _tokens(pieces, codec, work / "train.tokens")
-    _check_frames(tokens, recipe.coarse, recipe.c2f)
+    plans = (recipe.coarse, recipe.c2f)
+    _check_frames(tokens, *((recipe.decoder, *plans) if fitted else plans))
+    if fitted:
+        _train_decoder(fitted.to(device), pieces, tokens, recipe, work, log)
     heldout = _tokens(others, codec, work / "heldout.tokens") if others.pieces else None
     return (codec, coarse, c2f), tokens, heldout
 
@@ -259,20 +260,23 @@ def _new_model(config: VampNetConfig, codec: Codec, plan: MaskedTraining) -> Vam
     return model
 
 
-def _codec(pieces: Pack, work: Path, recipe: Recipe, device: str, log: Log) -> SpectralCodec:
-    """Fit and train a codec, or take up the one in the work folder."""
+def _fitted(pieces: Pack, work: Path, recipe: Recipe, log: Log) -> SpectralCodec:
+    """A codec whose decoder is to be trained, or the one in the work folder."""
     folder = work / "codec"
     if (folder / checkpoints.CONFIG).is_file():
-        codec = cast(SpectralCodec, checkpoints.load_codec(folder))
-    else:
-        log("fitting the codec's quantisers")
-        codec = new_codec(pieces, recipe)
-        checkpoints.save_folder(folder, codec)
-    tokens = _tokens(pieces, codec, work / "train.tokens")
-    _check_frames(tokens, recipe.decoder, recipe.coarse, recipe.c2f)
+        return cast(SpectralCodec, checkpoints.load_codec(folder))
+    log("fitting the codec's quantisers")
+    codec = new_codec(pieces, recipe)
+    checkpoints.save_folder(folder, codec)
+    return codec
+
+
+def _train_decoder(
+    codec: SpectralCodec, pieces: Pack, tokens: Tokens, recipe: Recipe, work: Path, log: Log
+) -> None:
     log("training the codec's decoder")
-    codec = codec.to(device)
-    return train_decoder(codec, CodecWindows(pieces, codec, tokens), recipe.decoder, folder, log)
+    windows = CodecWindows(pieces, codec, tokens)
+    train_decoder(codec, windows, recipe.decoder, work / "codec", log)
 
 
 def pack_up(
