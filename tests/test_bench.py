@@ -47,6 +47,29 @@ def test_operations_are_those_that_torch_counts() -> None:
     assert bench.operations(model.config, (3, 40)) + classifier == counted.get_total_flops()
 
 
+@torch.no_grad()
+def test_bytes_are_those_of_the_layers_weights_and_frames() -> None:
+    model = tiny().coarse
+    weights = sum(w.numel() for name, w in model.layers.named_parameters() if "norm" not in name)
+    frames = model.config.n_layers * 4 * 3 * 40 * model.config.embedding_dim
+    assert bench.moved(model, (3, 40)) == 4 * (weights + frames)
+    model.layers.to(torch.bfloat16)
+    assert bench.moved(model, (3, 40)) == 2 * (weights + frames)
+
+
+@torch.no_grad()
+def test_the_codecs_work_is_that_of_its_plain_convolutions() -> None:
+    pipeline = tiny()
+    for network in ("fast_network", "decoding_network"):
+        setattr(pipeline.codec, network, full_size.plain_network)
+    timing = bench.measure(pipeline, bench.Request(seconds=0.5, repeats=1))
+    audio = torch.zeros(1, 1, pipeline.codec.hop_length * 100)
+    with FlopCounterMode(display=False) as counted:
+        pipeline.codec.encoder(audio)
+    wanted = counted.get_total_flops() / 100 * (0.5 * 8000 / pipeline.codec.hop_length)
+    assert wanted < timing.codec_operations["encode"] < 2 * wanted  # the quantiser's on top
+
+
 def test_stages_fill_the_whole_and_the_pipeline_stays_as_it_was() -> None:
     pipeline = tiny()
     request = bench.Request(seconds=0.5, channels=2, takes=2, repeats=2)
@@ -55,8 +78,8 @@ def test_stages_fill_the_whole_and_the_pipeline_stays_as_it_was() -> None:
     for run in range(2):
         parts = sum(timing.seconds[s][run] for s in bench.STAGES if s != "whole")
         assert abs(parts - timing.seconds["whole"][run]) < 1e-6
-    assert timing.passes["coarse"] >= request.preset.sampling.steps
-    assert all(value > 0 for value in timing.operations.values())
+    assert len(timing.passes["coarse"]) >= request.preset.sampling.steps and timing.passes["fine"]
+    assert all(work > 0 for work in timing.codec_operations.values())
     assert "encode" not in vars(pipeline.codec) and "hidden" not in vars(pipeline.coarse)
 
 
@@ -83,6 +106,8 @@ def test_the_command_prints_and_writes_its_figures(tmp_path, monkeypatch, capsys
     assert file.read_text(encoding="utf-8") == said
     for word in ("| coarse |", "| whole |", "Real-time factor", "GFLOP/s", "peak memory"):
         assert word in said
+    for stage in ("Coarse", "Fine", "Encode", "Decode"):
+        assert re.search(rf"^{stage}: .* \d+ % of the time", said, re.MULTILINE)
     assert cli.main([*line, "--repeats", "0"]) == 1
     assert "repeats is 0" in capsys.readouterr().err
 

@@ -1,8 +1,9 @@
 """How long each stage of a request takes, beside what the machine could do at most.
 
 One request is what a DAW's is: a file is read, brought to the model, varied and written back. The
-limit is the floating-point work of the transformer's passes over the machine's measured rate of
-matrix products. Stands above the endpoint in the layers, because it times the endpoint's region.
+limit is the work over the machine's measured rate of matrix products, or the bytes of a pass over
+its bandwidth, whichever takes longer. Stands above the endpoint in the layers, because it times the
+endpoint's region.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from vampnet import machine
 from vampnet.audio import Audio, AudioFormat, write
@@ -35,8 +37,12 @@ LAC_SIZES = {  # the published codec's
     "n_codebooks": 14,
 }
 FINE = VampNetConfig(n_codebooks=14, n_conditioning_codebooks=4, n_layers=16)
+Shape = tuple[int, int]  # items, frames
+
+MODELS = ("coarse", "fine")
 STAGES = ("read", "encode", "mask", "coarse", "fine", "decode", "write", "whole")
 RATE_HZ = 44_100  # of the region
+BYTES = {"float32": (4, 4), "int8": (1, 4), "bfloat16": (2, 2)}  # of a weight, of a frame's value
 TONES_HZ = (110.0, 220.0, 330.5, 441.0)
 
 
@@ -54,12 +60,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each stage (wall clock), all threads' seconds of the whole, and the work done."""
+    """Seconds of each stage (wall clock), all threads' seconds of the whole, and the work done.
+
+    passes: (items, frames) of each pass of a request, by model. codec_operations: multiplications
+    and additions of encoding and decoding, counted in the request before the timed ones.
+    """
 
     seconds: dict[str, list[float]]
     processor_s: list[float]
-    operations: dict[str, int]
-    passes: dict[str, int]
+    passes: dict[str, list[Shape]]
+    codec_operations: dict[str, int]
 
 
 def full_size_parts() -> tuple[LAC, VampNet, VampNet]:
@@ -89,7 +99,7 @@ def precision_of(model: VampNet) -> str:
     return "bfloat16" if narrow else "float32"
 
 
-def operations(config: VampNetConfig, shape: tuple[int, int]) -> int:
+def operations(config: VampNetConfig, shape: Shape) -> int:
     """Multiplications and additions of one pass over (items, frames), without the classifier."""
     items, frames = shape
     width = config.embedding_dim
@@ -97,6 +107,18 @@ def operations(config: VampNetConfig, shape: tuple[int, int]) -> int:
     attention = 4 * frames * width
     embedding = 2 * config.n_codebooks * config.latent_dim * width * config.embedding_kernel
     return items * frames * (config.n_layers * (linear + attention) + embedding)
+
+
+def moved(model: VampNet, shape: Shape) -> int:
+    """Bytes that one pass over (items, frames) must move at least.
+
+    Each layer reads its weights once, and its frames are read and written on both branches; what
+    lies between could stay in the cache.
+    """
+    (items, frames), c = shape, model.config
+    of_weight, of_value = BYTES[precision_of(model)]
+    weights = 10 * c.embedding_dim**2 * of_weight
+    return c.n_layers * (weights + 4 * items * frames * c.embedding_dim * of_value)
 
 
 def report(model: str, request: Request, device: str = "cpu", precision: str = "auto") -> str:
@@ -154,19 +176,20 @@ def measure(pipeline: Pipeline, request: Request) -> Timing:
 def _measure(pipeline: Pipeline, source: Path, target: Path, request: Request) -> Timing:
     seconds: dict[str, list[float]] = {stage: [] for stage in STAGES}
     processor_s: list[float] = []
-    work, passes = {"coarse": 0, "fine": 0}, {"coarse": 0, "fine": 0}
+    passes: dict[str, list[Shape]] = {}
+    codec: dict[str, int] = {}
     for run in range(request.first + request.repeats):
         marks: list[tuple[str, float]] = []
-        work, passes = dict.fromkeys(work, 0), dict.fromkeys(passes, 0)
+        timed, passes = run >= request.first, {model: [] for model in MODELS}
         before = time.process_time()
-        with _watched(pipeline, marks, work, passes):
+        with _watched(pipeline, marks, passes, None if timed else codec):
             _request(pipeline, source, target, request, marks)
-        if run < request.first:
+        if not timed:
             continue
         processor_s.append(time.process_time() - before)
         for stage, value in _between(marks).items():
             seconds[stage].append(value)
-    return Timing(seconds, processor_s, work, passes)
+    return Timing(seconds, processor_s, passes, codec)
 
 
 def _request(
@@ -206,10 +229,13 @@ def _between(marks: list[tuple[str, float]]) -> dict[str, float]:
 def _watched(
     pipeline: Pipeline,
     marks: list[tuple[str, float]],
-    work: dict[str, int],
-    passes: dict[str, int],
+    passes: dict[str, list[Shape]],
+    codec_operations: dict[str, int] | None,
 ) -> Iterator[None]:
-    """Mark when stages begin, and count passes, for the time of one request."""
+    """Mark when stages begin, and note the work, for the time of one request.
+
+    codec_operations: to count there, which takes time; None = not counted.
+    """
     codec, device = pipeline.codec, pipeline.codec.codebooks.device
 
     def begin(stage: str) -> None:
@@ -219,7 +245,12 @@ def _watched(
     def coded(call: Callable[..., Tensor], stage: str, after: str) -> Callable[..., Tensor]:
         def called(*given: Any) -> Tensor:
             begin(stage)
-            made = call(*given)
+            if codec_operations is None:
+                made = call(*given)
+            else:
+                with FlopCounterMode(display=False) as counted:
+                    made = call(*given)
+                codec_operations[stage] = counted.get_total_flops()
             if after:
                 begin(after)
             return made
@@ -232,8 +263,7 @@ def _watched(
         def called(codes: Tensor) -> Tensor:
             if not passes[stage]:
                 begin(stage)
-            passes[stage] += 1
-            work[stage] += operations(model.config, (codes.shape[0], codes.shape[-1]))
+            passes[stage].append((codes.shape[0], codes.shape[-1]))
             return call(codes)
 
         return called
@@ -275,21 +305,31 @@ def table(timing: Timing, duration_s: float, load_s: float, peak: int) -> str:
 
 
 def distance(pipeline: Pipeline, timing: Timing, limits: machine.Limits) -> str:
-    """Lines that say how far each model's stage is from the machine's rate of products."""
+    """Lines that say how far each stage of models and codec is from the machine's limit."""
     found = [
         f"Machine: {limits.float32 / 1e9:.0f} GFLOP/s float32, {limits.bfloat16 / 1e9:.0f} "
         f"bfloat16 and {limits.int8 / 1e9:.0f} Gop/s int8 in matrix products of {limits.size}, "
         f"{limits.bandwidth / 1e9:.1f} GB/s copying.",
     ]
-    for stage, model in (("coarse", pipeline.coarse), ("fine", pipeline.c2f)):
-        if model is None or not timing.passes[stage]:
+    for stage, model in zip(MODELS, (pipeline.coarse, pipeline.c2f), strict=True):
+        passes = timing.passes[stage]
+        if model is None or not passes:
             continue
         precision = precision_of(model)
-        least_s = timing.operations[stage] / getattr(limits, precision)
-        share = least_s / statistics.median(timing.seconds[stage])
-        one = timing.operations[stage] / timing.passes[stage] / 1e9
+        work = sum(operations(model.config, shape) for shape in passes)
+        bytes_ = sum(moved(model, shape) for shape in passes)
+        products_s, memory_s = work / getattr(limits, precision), bytes_ / limits.bandwidth
+        share = max(products_s, memory_s) / statistics.median(timing.seconds[stage])
         found.append(
-            f"{stage.capitalize()}: {timing.passes[stage]} passes of {one:.1f} GFLOP in "
-            f"{precision}; products alone need {least_s:.2f} s, {100 * share:.0f} % of the time."
+            f"{stage.capitalize()}: {len(passes)} passes of {work / len(passes) / 1e9:.1f} GFLOP "
+            f"in {precision}; products alone need {products_s:.2f} s, the {bytes_ / 1e9:.1f} GB "
+            f"that must move {memory_s:.2f} s: {100 * share:.0f} % of the time."
+        )
+    for stage, work in timing.codec_operations.items():
+        least_s = work / limits.float32
+        share = least_s / statistics.median(timing.seconds[stage])
+        found.append(
+            f"{stage.capitalize()}: {work / 1e9:.1f} GFLOP in products and convolutions, which "
+            f"alone need {least_s:.2f} s: {100 * share:.0f} % of the time."
         )
     return "\n\n".join(found)
