@@ -66,6 +66,6 @@ class Reference:
         """All logits, in the place of what they are made from: float (B, T, P, V)."""
         return reference_logits(self.model, codes).transpose(1, 2)
 
-    def classify(self, hidden: Tensor, codebook: int) -> Tensor:
-        """float (..., P, V) to (..., V)."""
-        return hidden[..., codebook, :]
+    def classify(self, hidden: Tensor, codebook: int | None = None) -> Tensor:
+        """float (..., P, V) to (..., V) of one codebook; itself where none is named."""
+        return hidden if codebook is None else hidden[..., codebook, :]

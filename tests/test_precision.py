@@ -19,7 +19,7 @@ from vampnet.precision import (
     choose_precision,
     prepare,
 )
-from vampnet.sampling import Sampling, generate
+from vampnet.sampling import Sampling, _draw, _draw_everywhere, generate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
@@ -89,6 +89,22 @@ def test_same_seed_same_tokens_on_both_paths(device: str, sampling: Sampling) ->
         for either in (Reference(model), fast(model))
     ]
     assert torch.equal(made[0], made[1])
+
+
+@torch.no_grad()
+def test_drawn_everywhere_or_by_codebook_on_both_paths() -> None:
+    model, draw = small(), torch.Generator().manual_seed(3)
+    codes = torch.randint(49, (2, 4, 30), generator=draw)
+    open_, uniform = codes == 48, torch.rand(codes.shape, generator=draw)
+    open_[:, 2] = True
+    found = [
+        how(either, either.hidden(codes), open_, uniform, Sampling(), False)
+        for either in (Reference(model), fast(model))
+        for how in (_draw, _draw_everywhere)
+    ]
+    for token, log_p in found[1:]:
+        assert torch.equal(token, found[0][0])
+        torch.testing.assert_close(log_p, found[0][1])
 
 
 def test_the_bias_follows_its_weights() -> None:

@@ -237,15 +237,15 @@ def generate(
     done = on_step or (lambda done, total: None)
     done(0, steps)
     first = model.n_conditioning_codebooks
-    hole = mask.clone()
+    codes, hole = codes.clone(), mask.clone()
     hole[:, :first] = False
+    predicted, open_ = codes[:, first:], hole[:, first:]  # views: what changes there changes all
     wanted = n_open_wanted(steps, hole.flatten(1).sum(-1))
     broken = torch.zeros((), dtype=torch.bool, device=codes.device)
     look = codes.device.type == "cpu"  # elsewhere to look at a value is to wait for the device
     draw = _draw if look else _draw_everywhere
-    shape = hole[:, first:].shape
     # to send something is to wait for the device, too: there all passes' noise goes at once
-    noises = None if look else _noise(rng, steps, shape).to(codes.device)
+    noises = None if look else _noise(rng, steps, open_.shape).to(codes.device)
     for step in range(steps):
         if step and look and not hole.any():
             done(step + 1, steps)
@@ -253,32 +253,39 @@ def generate(
         # conditioning tokens that the caller leaves open are hidden in the first pass only
         seen = codes.masked_fill(mask if step == 0 else hole, model.mask_token)
         hidden = model.hidden(seen)
-        noise = _noise(rng, 1, shape)[0] if noises is None else noises[step]
+        noise = _noise(rng, 1, open_.shape)[0] if noises is None else noises[step]
         greedy = step / steps >= sampling.sample_cutoff
         n_open = n_open_after(wanted[step], hole.flatten(1).sum(-1), step + 1 == steps)
-        due = noise.shape[2]
-        if sampling.by_codebook and look:
-            due = codebooks_due(hole[:, first:], n_open)
-        token, log_p = torch.zeros_like(codes[:, first:]), torch.zeros_like(noise[0])
-        token[:, :due], log_p[:, :due] = draw(
-            model, hidden, hole[:, first : first + due], noise[0, :, :due], sampling, greedy
-        )
+        turn = _in_turn(open_, n_open) if look and sampling.by_codebook else open_
+        token, log_p = draw(model, hidden, turn, noise[0], sampling, greedy)
         broken |= ~torch.isfinite(log_p).all()
         if look and step == 0 and broken:
             raise RuntimeError(NOT_FINITE)
-        codes = codes.clone()
-        codes[:, first:] = torch.where(hole[:, first:], token, codes[:, first:])
-        confidence = log_p + sampling.mask_temperature * (1 - (step + 1) / steps) * _gumbel(
-            noise[1]
-        )
-        if sampling.by_codebook:
-            confidence = in_codebook_order(confidence)
-        confidence = confidence.masked_fill(~hole[:, first:], math.inf)
-        hole[:, first:] = reopen(confidence.flatten(1), n_open).view_as(token)
+        predicted.copy_(torch.where(open_, token, predicted))
+        sure = _confidence(log_p, noise[1], open_, sampling, 1 - (step + 1) / steps)
+        open_.copy_(reopen(sure.flatten(1), n_open).view_as(open_))
         done(step + 1, steps)
     if broken:
         raise RuntimeError(NOT_FINITE)
     return codes
+
+
+def _confidence(
+    log_p: Tensor, uniform: Tensor, open_: Tensor, sampling: Sampling, left: float
+) -> Tensor:
+    """How sure each token is, float (B, P, T): log p plus ``left`` (1..0) of the noise; +inf where
+    none was open."""
+    sure = log_p + sampling.mask_temperature * left * _gumbel(uniform)
+    if sampling.by_codebook:
+        sure = in_codebook_order(sure)
+    return sure.masked_fill(~open_, math.inf)
+
+
+def _in_turn(open_: Tensor, n_open: Tensor) -> Tensor:
+    """The holes of the codebooks whose turn it is, bool (B, P, T); see :func:`codebooks_due`."""
+    turn = open_.clone()
+    turn[:, codebooks_due(open_, n_open) :] = False
+    return turn
 
 
 def _draw(
@@ -300,6 +307,8 @@ def _draw(
     vectors = model.codebooks[model.n_conditioning_codebooks :]
     for p in range(open_.shape[1]):
         here = open_[:, p]
+        if not here.any():
+            continue
         logits = model.classify(hidden[here], p).float()
         token[:, p][here], log_p[:, p][here] = choose(
             logits, uniform[:, p][here], sampling, greedy, vectors[p]
