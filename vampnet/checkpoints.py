@@ -1,46 +1,43 @@
-"""Weight files: our folders (safetensors + JSON) and the original VampNet's .pth files.
+"""Model folders: ours (safetensors + JSON) and those of the original VampNet's .pth files.
 
 A folder of ours holds `config.json` (format, families and sizes, licence and provenance) beside
 `codec.safetensors`, `coarse.safetensors` and, optionally, `c2f.safetensors`, stored as float16 or
 float32 and loaded as float32. The original's folder holds `codec.pth`, `coarse.pth`, `c2f.pth` and
-`loras/NAME/{coarse,c2f}.pth`. Nothing that is read can run code, every name and every shape is
-accounted for, and what does not fit raises CheckpointError, a ValueError.
+`loras/NAME/{coarse,c2f}.pth`. What does not fit raises CheckpointError, a ValueError.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
 
 from vampnet import download, lora, original
 from vampnet.codec import FAMILIES, Codec
 from vampnet.model import VampNet, VampNetConfig
 from vampnet.part_file import whole_path
+from vampnet.weight_files import (
+    CheckpointError,
+    State,
+    fill,
+    named,
+    read_safetensors,
+    read_torch,
+    stored,
+)
 
 FORMAT = "vampnet"
 VERSION = 1
 CONFIG = "config.json"
 STAGES = ("coarse", "c2f")
 BUILT_IN = Path(__file__).with_name("weights")  # models that travel inside the package
-SHOWN = 4  # names listed in an error
 
-Module = TypeVar("Module", bound=nn.Module)
 Result = TypeVar("Result")
-State = dict[str, Tensor]
-
-
-class CheckpointError(ValueError):
-    """A weight file or folder that cannot be used, with the file and the reason."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ def save_folder(
         state = part.state_dict()
         if isinstance(part, VampNet):
             del state["codebooks"]  # the codec's; copied in again at load
-        state = {key: _stored(f"{name} {key}", value, dtype) for key, value in state.items()}
+        state = {key: stored(f"{name} {key}", value, dtype) for key, value in state.items()}
         with whole_path(folder / f"{name}.safetensors") as part_of_file:
             save_file(state, part_of_file)
     config = json.dumps(_describe(codec, coarse, c2f, dict(metadata or {})), indent=2)
@@ -141,14 +138,13 @@ def convert(
     *,
     metadata: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
-    overwrite: bool = False,
 ) -> Path:
     """Write a folder that :func:`load_folder` reads as a folder of ours.
 
     The SHA-256 of each .pth file goes into the metadata, beside what `metadata` says (its licence).
     """
     source, target = Path(source), Path(target)
-    if (target / CONFIG).exists() and not overwrite:
+    if (target / CONFIG).exists():
         raise CheckpointError(f"{target} holds a model already")
     parts = load_folder(source)
     notes = dict(parts.config.get("metadata", {}))
@@ -175,8 +171,8 @@ def load_codec(path: str | Path) -> Codec:
             raise CheckpointError(f"{path} is no model folder: it has no {CONFIG} and no codec.pth")
         path = found
     if not path.is_dir():
-        family, kwargs, state = _call(path, original.read_codec, read_torch(path))
-        return _fill(_build(FAMILIES[family], kwargs, path), state, path)
+        family, kwargs, state = named(path, original.read_codec, read_torch(path))
+        return fill(_build(FAMILIES[family], kwargs, path), state, path)
     entry = _entry(path, "codec")
     if not isinstance(entry.get("family"), str) or entry["family"] not in FAMILIES:
         raise CheckpointError(
@@ -184,7 +180,7 @@ def load_codec(path: str | Path) -> Codec:
         )
     kwargs = entry.get("kwargs", {})
     codec = _build(FAMILIES[entry["family"]], kwargs, path / CONFIG)
-    return _fill(codec, _read_safetensors(path / "codec.safetensors"), path / "codec.safetensors")
+    return fill(codec, read_safetensors(path / "codec.safetensors"), path / "codec.safetensors")
 
 
 def load_vampnet(path: str | Path, codec: Codec, *, adapters: str | Path | None = None) -> VampNet:
@@ -197,20 +193,20 @@ def load_vampnet(path: str | Path, codec: Codec, *, adapters: str | Path | None 
     path = Path(path)
     if path.suffix == ".safetensors":
         kwargs = _entry(path.parent, path.stem)
-        state, own = _read_safetensors(path), {}
+        state, own = read_safetensors(path), {}
     else:
-        kwargs, state, own = _call(path, original.read_vampnet, read_torch(path))
+        kwargs, state, own = named(path, original.read_vampnet, read_torch(path))
     config = _build(VampNetConfig, kwargs, path)
     _check_codec(config, codec, path)
     with torch.device("meta"):  # no time spent on random weights that are replaced at once
         model = _build(VampNet, {"config": config}, path)
     state["codebooks"] = codec.codebooks[: config.n_codebooks].detach().clone()
-    _fill(model, state, path)
+    fill(model, state, path)
     if own:
         _merge_adapters(model, own, path)
     if adapters is not None:
         path = Path(adapters)
-        _merge_adapters(model, _call(path, original.read_adapters, read_torch(path)), path)
+        _merge_adapters(model, named(path, original.read_adapters, read_torch(path)), path)
     return model
 
 
@@ -252,42 +248,6 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((place / name for place in places if (place / name).is_file()), None)
 
 
-def read_torch(path: Path) -> dict[str, Any]:
-    """The dict in a torch.save file, read without running any code in it."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if any("/.data/extern_modules" in f"/{name}" for name in archive.namelist()):
-                    raise CheckpointError(
-                        f"{path} is a torch.package, which runs code when opened; "
-                        "only plain weight files are read (the original's save with package=False)"
-                    )
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such file") from error
-    except CheckpointError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is no plain weight file: it holds objects other than tensors, or is damaged"
-        ) from error
-    except Exception as error:  # bytes from elsewhere: zip, pickle and torch raise all kinds
-        raise CheckpointError(f"{path} cannot be read: it is damaged or no weight file") from error
-    if not isinstance(content, dict):
-        kind = type(content).__name__
-        raise CheckpointError(f"{path} holds a {kind}, not a dict of state_dict and metadata")
-    return content
-
-
-def _read_safetensors(path: Path) -> State:
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such file") from error
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-
-
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
@@ -316,8 +276,8 @@ def _entry(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _merge_adapters(model: VampNet, adapters: State, path: Path) -> None:
-    _call(path, lora.apply, model, _call(path, lora.config_of, adapters))
-    _call(path, lora.load, model, adapters)
+    named(path, lora.apply, model, named(path, lora.config_of, adapters))
+    named(path, lora.load, model, adapters)
     lora.merge(model)
 
 
@@ -338,36 +298,6 @@ def _build(make: Callable[..., Result], kwargs: Any, path: Path) -> Result:
         raise CheckpointError(f"{path}: sizes that do not work: {error}") from error
 
 
-def _call(path: Path, function: Callable[..., Result], *arguments: Any) -> Result:
-    """The function's result; an error of what the file holds gets its name in front."""
-    try:
-        return function(*arguments)
-    except (ValueError, IndexError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
-
-
-def _fill(module: Module, state: State, path: Path) -> Module:
-    """Put `state` into `module` as float32, once every name and shape is seen to fit."""
-    expected = module.state_dict()
-    missing = [name for name in expected if name not in state]
-    unknown = [name for name in state if name not in expected]
-    for names, what in ((missing, "lacks"), (unknown, "has the unknown")):
-        if names:
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            raise CheckpointError(f"{path} {what} weights {', '.join(names[:SHOWN])}{more}")
-    for name, own in expected.items():
-        if state[name].shape != own.shape:
-            found, allowed = tuple(state[name].shape), tuple(own.shape)
-            raise CheckpointError(f"{path}: {name} has shape {found}; it must be {allowed}")
-        if state[name].is_floating_point() != own.is_floating_point():
-            raise CheckpointError(f"{path}: {name} holds {state[name].dtype}, not {own.dtype}")
-    plain = {
-        name: value.float() if value.is_floating_point() else value for name, value in state.items()
-    }
-    module.load_state_dict(plain, assign=True)
-    return module.eval()
-
-
 # Writing -----------------------------------------------------------------------------------------
 
 
@@ -380,13 +310,3 @@ def _describe(
         if model is not None:
             config[stage] = asdict(model.config)
     return {**config, "metadata": metadata}
-
-
-def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    value = value.detach().cpu()
-    if not value.is_floating_point():
-        return value.contiguous()
-    stored = value.to(dtype).contiguous()
-    if not bool(stored.isfinite().all()):
-        raise CheckpointError(f"{name} holds values that {dtype} cannot store, or NaN")
-    return stored.clone() if stored.data_ptr() == value.data_ptr() else stored

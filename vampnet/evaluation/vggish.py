@@ -13,12 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vampnet.checkpoints import read_torch
 from vampnet.download import sha256
+from vampnet.weight_files import read_safetensors, read_torch
 
 RATE_HZ = 16000
 WINDOW, HOP, N_FFT = 400, 160, 512  # samples: 25 ms, 10 ms
@@ -84,9 +82,10 @@ def load(path: str | Path) -> VGGish:
     else is in the file (a PCA) is left there. Raises ValueError for anything else.
     """
     path = Path(path)
+    read = read_safetensors if path.suffix == ".safetensors" else read_torch
     state = {
         name: value.float()
-        for name, value in _read(path).items()
+        for name, value in read(path).items()
         if isinstance(value, Tensor) and name.startswith(("features.", "embeddings."))
     }
     with torch.device("meta"):
@@ -102,17 +101,6 @@ def load(path: str | Path) -> VGGish:
         raise ValueError(f"{path} is no VGGish: it has a layer {more[0]}")
     network.load_state_dict(state, assign=True)
     return network.eval().requires_grad_(False)
-
-
-def _read(path: Path) -> Mapping[str, object]:
-    if not path.is_file():
-        raise ValueError(f"VGGish weights '{path}': there is no such file")
-    if path.suffix != ".safetensors":
-        return read_torch(path)
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read: it is damaged or no safetensors file") from error
 
 
 def _width(path: Path, state: Mapping[str, Tensor], name: str, dims: int) -> int:
