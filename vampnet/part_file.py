@@ -82,9 +82,8 @@ def whole_path(path: Path) -> Iterator[Path]:
     file: safetensors gives its own to the owner alone. Raises OSError, naming ``path``, where it
     cannot be written, whatever the writer makes of that.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
-        part.unlink(missing_ok=True)
         part.touch()
         mode = stat.S_IMODE(part.stat().st_mode)
         yield part

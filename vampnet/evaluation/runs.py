@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock, get_ident
+from threading import Lock
 from typing import TypeVar
 
 import torch
@@ -31,6 +30,7 @@ from vampnet.evaluation.embeddings import Embedding, embed, offline
 from vampnet.evaluation.experiments import Experiment, Setting, bits_per_second, ratio_mask
 from vampnet.evaluation.musical import Heard, compare, hear
 from vampnet.evaluation.seams import click_db, turns
+from vampnet.part_file import whole_path
 from vampnet.pipeline import FINE_WINDOW, Pipeline, mask_draws
 from vampnet.windows import stretches
 
@@ -244,9 +244,8 @@ def write(path: Path, result: Result) -> None:
     if result.codes is not None:
         tensors["codes"] = result.codes.short().contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}-{get_ident()}.part")
-    save_file(tensors, part, metadata={"figures": json.dumps(result.figures)})
-    os.replace(part, path)
+    with whole_path(path) as part:
+        save_file(tensors, part, metadata={"figures": json.dumps(result.figures)})
 
 
 def run_all(
