@@ -100,7 +100,7 @@ def test_lumps_of_a_wad_that_are_midi_are_found(tmp_path) -> None:
 def test_without_fluidsynth_or_soundfont_that_is_said(tmp_path, monkeypatch) -> None:
     with pytest.raises(ValueError, match="no soundfont in"):
         rendering.find_soundfont(tmp_path)
-    monkeypatch.setattr(rendering, "RENDERERS", ("no-such-program",))
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match="the program fluidsynth"):
         rendering.render([rendering.take_of_score(DRUMS_ON_TWO_AND_FOUR)], tmp_path / "a.sf2")
 

@@ -13,36 +13,30 @@ import math
 import torch
 from torch import Tensor
 
+from vampnet.training.dice import Dice
+
 PROMPTED = 0.67  # share of the masks that are prompts being filled in
-
-
-def _uniform(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=rng)
-
-
-def _draw(low: int, high: int, rng: torch.Generator) -> int:
-    """A whole number in low..high, both included."""
-    return int(torch.randint(low, high + 1, (), generator=rng))
+NARROWED = 0.3  # share of those that keep only the first codebooks of their frames
 
 
 def hidden_ratio(n_items: int, rng: torch.Generator) -> Tensor:
     """Share of tokens to hide, float (B,): cos(r * pi / 2) with r uniform (paper, section 3.2)."""
-    return torch.cos(_uniform((n_items,), rng) * (math.pi / 2))
+    return torch.cos(torch.rand(n_items, generator=rng) * (math.pi / 2))
 
 
 def prompt_frames(n_frames: int, rng: torch.Generator) -> Tensor:
     """Frames a random prompt keeps, bool (T,): periodic, spans, or short bursts like beats."""
-    kept = torch.zeros(n_frames, dtype=torch.bool)
-    kind = _draw(0, 5, rng)
+    dice, kept = Dice(rng), torch.zeros(n_frames, dtype=torch.bool)
+    kind = dice.whole(0, 5)
     if kind in (0, 4, 5):  # periodic
-        kept[_draw(0, 31, rng) % n_frames :: _draw(2, 16, rng)] = True
+        kept[dice.whole(0, 31) % n_frames :: dice.whole(2, 16)] = True
     elif kind == 1:  # beats: a burst of frames every so often
-        step, burst = _draw(16, 60, rng), _draw(1, 6, rng)
-        position = torch.arange(n_frames) + _draw(0, step - 1, rng)
+        step, burst = dice.whole(16, 60), dice.whole(1, 6)
+        position = torch.arange(n_frames) + dice.whole(0, step - 1)
         kept |= position % step < burst
     elif kind == 2:  # beginning and end
-        kept[: _draw(0, n_frames // 3, rng)] = True
-        kept[n_frames - _draw(0, n_frames // 3, rng) :] = True
+        kept[: dice.whole(0, n_frames // 3)] = True
+        kept[n_frames - dice.whole(0, n_frames // 3) :] = True
     return kept  # kind 3: no prompt
 
 
@@ -54,13 +48,13 @@ def training_mask(
     An item is masked uniformly, or is a prompt in the midst of being filled in. Every item hides at
     least one token.
     """
-    ratio = hidden_ratio(n_items, rng)
-    mask = _uniform((n_items, n_codebooks, n_frames), rng) < ratio[:, None, None]
+    dice, ratio = Dice(rng), hidden_ratio(n_items, rng)
+    mask = torch.rand((n_items, n_codebooks, n_frames), generator=rng) < ratio[:, None, None]
     for i in range(n_items):
-        if _uniform((), rng) < PROMPTED:
+        if dice.chance(PROMPTED):
             kept = prompt_frames(n_frames, rng)[None].repeat(n_codebooks, 1)
-            if _uniform((), rng) < 0.3:  # only the first codebooks of the kept frames
-                kept[n_conditioning + _draw(1, n_codebooks - n_conditioning, rng) :] = False
+            if dice.chance(NARROWED):
+                kept[n_conditioning + dice.whole(1, n_codebooks - n_conditioning) :] = False
             mask[i] &= ~kept
     mask[:, :n_conditioning] = False
     empty = ~mask.flatten(1).any(-1)

@@ -27,7 +27,6 @@ TICKS_PER_S = 960  # at MIDI's own tempo, 120 BPM; times are told in seconds her
 GAP_S = 2.0  # of rest after a piece, so that nothing of it rings into the next
 RESET_S = 0.05  # before a piece: programmes and controllers
 GAIN = 0.5
-RENDERERS = ("fluidsynth",)
 SOUNDFONTS = (
     "/usr/share/sounds/sf3/MuseScore_General_Lite.sf3",
     "/usr/share/sounds/sf3/MuseScore_General.sf3",
@@ -171,18 +170,14 @@ def timeline(takes: Sequence[Take]) -> tuple[bytes, list[float]]:
     return stored.getvalue(), starts
 
 
-def render(
-    takes: Sequence[Take], soundfont: str | Path, rate_hz: int = 44100, tail_s: float = 0.0
-) -> list[Tensor]:
-    """The sound of each take, mono, float (S,), S = (seconds + tail_s) * rate_hz; not levelled.
+def render(takes: Sequence[Take], soundfont: str | Path, rate_hz: int = 44100) -> list[Tensor]:
+    """The sound of each take, mono, float (S,), S = seconds * rate_hz; not levelled.
 
     One call of fluidsynth for all of them. Raises ValueError where fluidsynth is absent or fails.
     """
-    program = next((p for p in map(shutil.which, RENDERERS) if p), None)
+    program = shutil.which("fluidsynth")
     if program is None:
         raise ValueError("rendered music needs the program fluidsynth; Debian has a package of it")
-    if not 0.0 <= tail_s <= GAP_S:
-        raise ValueError(f"a tail is {tail_s} s; allowed is 0 to {GAP_S}")
     data, starts = timeline(takes)
     with tempfile.TemporaryDirectory(prefix="vampnet-") as folder:
         midi, sound = Path(folder, "takes.mid"), Path(folder, "takes.wav")
@@ -197,7 +192,7 @@ def render(
     pieces = []
     for take, start in zip(takes, starts, strict=True):
         first = round(start * rate_hz)
-        pieces.append(whole[first : first + round((take.seconds + tail_s) * rate_hz)].clone())
+        pieces.append(whole[first : first + round(take.seconds * rate_hz)].clone())
         if not torch.any(pieces[-1]):
             raise ValueError(f"fluidsynth rendered silence for {take.name}; is {soundfont} whole?")
     return pieces
