@@ -6,19 +6,21 @@ import argparse
 import logging
 import sys
 
-from harp_app.server import LOOPBACK, serve
+from harp_app.server import serve
 from vampnet.memory import keep_freed_memory
 
 
 def main() -> int:
     """Serve; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m harp_app", description=__doc__)
-    parser.add_argument("--host", default=LOOPBACK)
-    parser.add_argument("--port", type=int, default=7860)
+    parser = argparse.ArgumentParser(
+        prog="python -m harp_app", description=__doc__, argument_default=argparse.SUPPRESS
+    )
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
     parser.add_argument("--secret", help="a word; the address is then http://HOST:PORT/WORD")
-    parser.add_argument("--takes", type=int, default=1, help="output tracks, 1 to 4")
+    parser.add_argument("--takes", type=int, help="output tracks, 1 to 4")
     parser.add_argument("--models", help="a folder of model folders to choose from")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     keep_freed_memory()

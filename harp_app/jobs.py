@@ -2,7 +2,8 @@
 
 HARP's cancel carries no id. What it means is known from the order in which requests arrived: it
 stops every job of the same client address that arrived before it, running or still waiting. A
-running job notices between two sampling steps, by calling :meth:`Job.check`.
+running job notices by calling :meth:`Job.check`, which it does before every operation on tensors
+(``interrupt.Asking``).
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harp_app.models import DEFAULT
-from harp_app.process import ENDPOINT_LIMITS
+from harp_app.process import ENDPOINT_LIMITS, MAX_FILE_MB, MAX_TAKES
+from harp_app.storage import KEEP_S
 
 LOOPBACK = "127.0.0.1"
 MAX_WAITING = 30  # gradio carries at most 40 requests at once
@@ -39,9 +40,9 @@ class Options:
     tls_key: str | Path | None = None
     at_once: int = 1
     waiting: int = 8
-    keep_s: float = 3600.0
+    keep_s: float = KEEP_S
     max_seconds: float = ENDPOINT_LIMITS.max_duration_s
-    max_mb: float = 256.0
+    max_mb: float = MAX_FILE_MB
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -55,6 +56,8 @@ class Options:
                 f"{self.at_once} jobs at once and {self.waiting} waiting; "
                 f"allowed are 1 to 8 and 0 to {MAX_WAITING}"
             )
+        if not 1 <= self.takes <= MAX_TAKES:
+            raise ValueError(f"takes is {self.takes}; allowed is 1 to {MAX_TAKES}")
         for name in ("max_seconds", "max_mb", "keep_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name):g}; allowed is above 0, finite")

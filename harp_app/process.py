@@ -29,6 +29,7 @@ HARP_EXTENSIONS = (".wav", ".bwf", ".aiff", ".aif", ".flac", ".ogg", ".mp3")
 _EXTENSION_OF_CONTAINER = {"AIFF": ".aiff", "FLAC": ".flac", "OGG": ".ogg", "MP3": ".mp3"}
 MAX_TAKES = 4
 MEBI = 1024 * 1024
+MAX_FILE_MB = 256.0
 ENDPOINT_LIMITS = Limits(max_duration_s=600.0, max_decoded_mib=1024)
 SLACK_S = 0.05  # a range may end this far behind the clip
 SLACK_BPM = 0.05  # and as much further as its bars do at a tempo that is so much too slow
@@ -86,7 +87,7 @@ class Processor:
     presets: Mapping[str, Preset]
     new_folder: Callable[[], Path]
     limits: Limits = ENDPOINT_LIMITS
-    max_file_mb: float = 256.0
+    max_file_mb: float = MAX_FILE_MB
     takes: int = 1
 
     def __post_init__(self) -> None:

@@ -243,13 +243,3 @@ def forget_session(blocks: gr.Blocks, stream: str) -> None:
         place.pop(stream, None)
     blocks._queue.pending_event_ids_session.pop(stream, None)
     blocks._queue.pending_messages_per_session.pop(stream, None)
-
-
-def plain_page(harp: Harp, jobs: Jobs, processor: Processor) -> gr.Blocks:
-    """Return the smallest page that is a HARP endpoint: the controls in a column, no more."""
-    with gr.Blocks(title=CARD["name"], analytics_enabled=False) as blocks:
-        gr.Markdown(f"# {CARD['name']}\n{CARD['description']}\n\nPaste this address into HARP.")
-        clip, outputs = tracks(processor.takes)
-        inputs = [component(control) for control in processor.controls]
-        mount_endpoint(harp, jobs, processor, clip, inputs, outputs)
-    return blocks

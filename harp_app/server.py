@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import importlib
-import importlib.util
 import ipaddress
 import logging
 import os
@@ -56,7 +55,6 @@ class Endpoint:
     jobs: Jobs
     storage: Storage
     processor: Processor
-    harp_source: str
 
     def close(self) -> None:
         """Stop its jobs and delete its files."""
@@ -64,24 +62,19 @@ class Endpoint:
         self.storage.close()
 
 
-def serve(
-    host: str = LOOPBACK,
-    port: int = 7860,
-    *,
-    say: Callable[[str], None] | None = None,
-    **options: Any,
-) -> None:
+def serve(*, say: Callable[[str], None] | None = None, **options: Any) -> None:
     """Serve the endpoint until interrupted; fields of :class:`Options` are the options.
 
     say: is given the lines for the user; standard output by default. Raises ValueError for
     options out of range and for a port that is taken.
     """
     say = say or _to_stdout
-    chosen = Options(host=host, port=port, **options)
+    chosen = Options(**options)
     check_device(chosen.device)
     _check_tls(chosen)
     if chosen.model != DEFAULT:
         resolve(chosen.model)
+    found = presets(chosen.presets)
     listener = bind(chosen.host, chosen.port)
     try:
         start = time.monotonic()
@@ -91,7 +84,7 @@ def serve(
         importing.start()  # gradio's import takes about as long as the weights
         warm_up(models)
         importing.join()
-        endpoint = build(chosen, models)
+        endpoint = build(chosen, models, found)
         if torch.device(chosen.device).type != "cpu":  # their libraries set up each thread anew
             endpoint.jobs.in_every_thread(lambda: warm_up(models, RECORDED_STEPS))
         lines = announcement(chosen, listener.getsockname()[1])
@@ -154,7 +147,7 @@ def build(options: Options, models: Models, found: Mapping[str, Preset] | None =
     storage = Storage(options.keep_s)
     try:
         _keep_to_itself()
-        known = presets(Path(options.presets) if options.presets else None) if not found else found
+        known = found or presets(options.presets)
         jobs = Jobs(options.at_once, options.waiting)
         limits = dataclasses.replace(ENDPOINT_LIMITS, max_duration_s=options.max_seconds)
         processor = Processor(
@@ -185,13 +178,13 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
     import fastapi
     import gradio as gr
 
-    from harp_app import protocol
+    from harp_app import page, protocol
     from harp_app.arrivals import Arrivals
 
     _keep_files_in(storage.root)
     harp = protocol.find_harp()
     log.info("HARP is spoken by %s", harp.source)
-    blocks, dress = _page(harp, jobs, processor)
+    blocks = page.build(harp, jobs, processor)
 
     def forget(path: str) -> None:
         for files in blocks.temp_file_sets:
@@ -219,21 +212,11 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
         mcp_server=False,
         pwa=False,
         max_file_size=int(options.max_mb * MORE_THAN_A_FILE * MEBI),
-        **dress,
+        **page.dress(),
     )
     arrivals = Arrivals(parent, jobs, lambda stream: protocol.forget_session(blocks, stream))
     app = Gate(arrivals, options.prefix, storage.root)
-    return Endpoint(app, arrivals.close, jobs, storage, processor, harp.source)
-
-
-def _page(harp: Any, jobs: Jobs, processor: Processor) -> tuple[Any, dict[str, Any]]:
-    """The page for people and how it is dressed (theme, css, head), or the smallest page."""
-    from harp_app import protocol
-
-    if importlib.util.find_spec("harp_app.page") is None:
-        return protocol.plain_page(harp, jobs, processor), {}
-    page = importlib.import_module("harp_app.page")
-    return page.build(harp, jobs, processor), getattr(page, "dress", dict)()
+    return Endpoint(app, arrivals.close, jobs, storage, processor)
 
 
 def run(

@@ -43,7 +43,7 @@ class Preset:
     sampling: Sampling
 
 
-def presets(folder: Path | None = None) -> dict[str, Preset]:
+def presets(folder: str | Path | None = None) -> dict[str, Preset]:
     """The shipped presets by name, with those of the user's folder over them.
 
     A preset of the user with a shipped one's name takes its place; other files than *.toml are
@@ -58,7 +58,7 @@ def presets(folder: Path | None = None) -> dict[str, Preset]:
     return found
 
 
-def preset(name: str, folder: Path | None = None) -> Preset:
+def preset(name: str, folder: str | Path | None = None) -> Preset:
     """One of :func:`presets` by its name. Raises ValueError for one that there is not."""
     known = presets(folder)
     if name not in known:
