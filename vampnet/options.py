@@ -64,7 +64,7 @@ SAMPLING = (
         "mean_pull", float, "SHARE", "0 to 1: steadier, tokens are nearer to the expected sound"
     ),
 )
-# Fields of harp_app.server.Options.
+# Fields of harp_app.options.Options.
 SERVE = (
     Option("host", str, "ADDRESS", "where it listens; 0.0.0.0 = the whole network (127.0.0.1)"),
     Option("port", int, "N", "port; 0 = any free one (7860)"),

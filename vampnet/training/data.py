@@ -29,10 +29,7 @@ class Pack:
 
     @classmethod
     def load(cls, folder: str | Path, split: str) -> Pack:
-        """The pieces of ``split`` ("train" or "heldout") that :func:`pack` wrote.
-
-        Raises ValueError where there are none.
-        """
+        """The pieces of ``split`` ("train" or "heldout") that :func:`pack` wrote, if any."""
         folder = Path(folder)
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         entries = [e for e in manifest["pieces"] if e["split"] == split]

@@ -57,7 +57,7 @@ SHARES = {"decoder": 0.42, "coarse": 0.32, "c2f": 0.2}
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the embedded default is made; see docs/training.md for what each stage costs.
+    """How a model like the embedded default is made on a CPU; docs/training.md tells what was run.
 
     frame_step: every how many frames the quantisers are fitted to; iterations: of k-means.
     """
