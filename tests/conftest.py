@@ -1,9 +1,11 @@
-"""What several tests need: test signals and the place of the golden fixtures."""
+"""What several tests need: signals, the golden fixtures, small models, and a started endpoint."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -143,3 +145,67 @@ def tiny_clap(tmp_path_factory):
     """A small CLAP: its folder, and the network and feature extractor that were saved there."""
     folder = tmp_path_factory.mktemp("clap") / "tiny"
     return folder, *make_clap(folder)
+
+
+def real_pyharp() -> bool:
+    """Whether the endpoint speaks by the real pyharp here."""
+    from harp_app import protocol
+
+    return protocol.find_harp().source == "the installed pyharp"
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "built-in",
+        pytest.param(
+            "pyharp",
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("pyharp") is None,
+                reason="the real pyharp is not installed (see README)",
+            ),
+        ),
+    ],
+)
+def harp(request):
+    """Which protocol is spoken: our own, or the real pyharp's where it is installed."""
+    from harp_app import protocol
+
+    patch = pytest.MonkeyPatch()
+    if request.param == "built-in":
+        patch.setitem(sys.modules, "pyharp", None)
+    elif not real_pyharp():
+        pytest.skip(f"pyharp cannot be used: {protocol.find_harp().source}")
+    yield request.param
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def site(harp):
+    """A started endpoint around a pipeline that takes no time."""
+    from fake_endpoint import FakePipeline, running
+
+    with running(FakePipeline(), waiting=3) as made:
+        yield made
+
+
+@pytest.fixture
+def client(site):
+    """HARP with that endpoint loaded; nothing of it runs or waits at the end."""
+    from fake_endpoint import wait_for
+    from harp_client import HarpClient
+
+    site.pipeline.step_s, site.pipeline.steps_done = 0.0, 0
+    site.pipeline.started.clear()
+    made = HarpClient(site.address)
+    made.load()
+    yield made
+    made.cancel()
+    wait_for(lambda: site.endpoint.jobs.counts() == (0, 0))
+
+
+@pytest.fixture
+def slow(site, client):
+    """The client, with a pipeline that takes 24 x 50 ms."""
+    site.pipeline.step_s = 0.05
+    return client

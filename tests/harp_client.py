@@ -10,6 +10,8 @@ import http.client
 import json
 import struct
 import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -160,3 +162,26 @@ class HarpClient:
     def cancel(self) -> str:
         """Press Cancel: post and read the answer, as HARP does on its window's thread."""
         return self.stream("cancel", self.post("cancel", []), TIMEOUT_S)
+
+
+def status(address: str, method: str = "GET", path: str = "/", body: bytes | None = None) -> int:
+    """Which HTTP status a request is answered with."""
+    client = HarpClient(address)
+    connection, response = client.request(method, path, body)
+    response.read()
+    connection.close()
+    return response.status
+
+
+def shown_error(call: Callable[..., Any], *args: Any) -> str:
+    """What HARP shows of a call that has to fail."""
+    try:
+        call(*args)
+    except HarpError as error:
+        return error.text
+    raise AssertionError("no error was shown")
+
+
+def in_background(call: Callable[..., Any], *args: Any) -> Future[Any]:
+    """Call while the test goes on."""
+    return ThreadPoolExecutor(1).submit(call, *args)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
 
 
 def wav_bytes(channels=1, rate=44100, samples=64, bits=16, data_size=None) -> bytes:
@@ -13,3 +18,18 @@ def wav_bytes(channels=1, rate=44100, samples=64, bits=16, data_size=None) -> by
     header = struct.pack("<HHIIHH", 1, channels, rate, rate * width, width, bits)
     body = b"WAVEfmt " + struct.pack("<I", 16) + header + b"data" + struct.pack("<I", size) + data
     return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def clip(
+    folder: Path,
+    name: str = "loop.wav",
+    rate: int = 44100,
+    channels: int = 2,
+    seconds: float = 0.6,
+    **how: Any,
+) -> Path:
+    """Noise of about -20 dBFS, to be sent."""
+    path = folder / name
+    sound = 0.1 * np.random.default_rng(0).standard_normal((round(seconds * rate), channels))
+    soundfile.write(path, sound, rate, **how)
+    return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import io
 import json
 import os
@@ -13,124 +12,23 @@ import subprocess
 import sys
 import threading
 import time
-import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from fake_endpoint import FakePipeline, running
-from harp_client import HarpClient, HarpError
+from fake_endpoint import FakePipeline, running, wait_for
+from harp_client import HarpClient, in_background, shown_error, status
+from sound_files import clip
 
-from harp_app import protocol, server
+from harp_app import server
 from harp_app.models import Models
 from vampnet.audio import read
 from vampnet.checkpoints import resolve
 from vampnet.loudness import loudness_lufs
 
-SLOW_STEP_S = 0.05
-
-
-def real_pyharp() -> bool:
-    return protocol.find_harp().source == "the installed pyharp"
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        "built-in",
-        pytest.param(
-            "pyharp",
-            marks=pytest.mark.skipif(
-                importlib.util.find_spec("pyharp") is None,
-                reason="the real pyharp is not installed (see README)",
-            ),
-        ),
-    ],
-)
-def harp(request):
-    """Which protocol is spoken: our own, or the real pyharp's where it is installed."""
-    patch = pytest.MonkeyPatch()
-    if request.param == "built-in":
-        patch.setitem(sys.modules, "pyharp", None)
-    elif not real_pyharp():
-        pytest.skip(f"pyharp cannot be used: {protocol.find_harp().source}")
-    yield request.param
-    patch.undo()
-
-
-@pytest.fixture(scope="module")
-def site(harp):
-    with running(FakePipeline(), waiting=3) as made:
-        yield made
-
-
-@pytest.fixture
-def client(site):
-    site.pipeline.step_s, site.pipeline.steps_done = 0.0, 0
-    site.pipeline.started.clear()
-    made = HarpClient(site.address)
-    made.load()
-    yield made
-    made.cancel()
-    wait_for(lambda: site.endpoint.jobs.counts() == (0, 0))
-
-
-@pytest.fixture
-def slow(site, client):
-    """The client, with a pipeline that takes 24 x 50 ms."""
-    site.pipeline.step_s = SLOW_STEP_S
-    return client
-
-
-def clip(folder, name="loop.wav", rate=44100, channels=2, seconds=0.6, **how) -> Path:
-    path = folder / name
-    sound = 0.1 * np.random.default_rng(0).standard_normal((round(seconds * rate), channels))
-    soundfile.write(path, sound, rate, **how)
-    return path
-
-
-def wait_for(condition, timeout_s=5.0):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
-
-
-def in_background(call, *args):
-    return ThreadPoolExecutor(1).submit(call, *args)
-
-
-def shown_error(call, *args) -> str:
-    with pytest.raises(HarpError) as error:
-        call(*args)
-    return error.value.text
-
-
 # -- load and process
-
-
-def test_card_and_controls_are_of_the_shapes_that_harp_reads(client):
-    answer = client.load()
-    assert set(answer) == {"card", "inputs", "outputs"}
-    assert set(answer["card"]) == {"name", "description", "author", "tags"}
-    fields = {
-        "audio_track": {"required"},
-        "slider": {"minimum", "maximum", "step", "value"},
-        "toggle": {"value"},
-        "dropdown": {"choices", "value"},
-        "text_box": {"value"},
-        "json": set(),
-    }
-    for control in answer["inputs"] + answer["outputs"]:
-        assert set(control) == {"type", "label", "info"} | fields[control["type"]]
-        assert isinstance(control["info"], str)
-    assert [out["type"] for out in answer["outputs"]] == ["audio_track", "json"]
-    for control in answer["inputs"]:
-        if control["type"] == "dropdown":
-            assert all(label == value for label, value in control["choices"])
-
 
 FORMATS = [
     ("a.wav", 44100, 2, {"subtype": "PCM_16"}),
@@ -162,15 +60,6 @@ def test_what_comes_back_is_of_the_clips_format_length_and_loudness(
     assert labels[0]["label"] == "seed 3" and labels[0]["label_type"] == "AudioLabel"
 
 
-def test_files_go_back_as_written_even_where_ffmpeg_is_installed(client, tmp_path, monkeypatch):
-    from gradio import processing_utils
-
-    monkeypatch.setattr(processing_utils, "ffmpeg_installed", lambda: True)
-    monkeypatch.setattr(processing_utils, "audio_is_playable", lambda path: False)
-    [(result, content)], _ = client.process(clip(tmp_path, "a.aiff"))
-    assert result.endswith(".aiff") and content[:4] == b"FORM"
-
-
 @pytest.mark.parametrize(
     "name",
     ["My Loop #1 (50%).wav", "\u00dcbung & \u00c4pfel.WAV", "no_extension", "\u4e2d\u6587.wav"],
@@ -192,16 +81,6 @@ def test_a_seed_brings_a_take_back(client, tmp_path):
 def test_sliders_arrive_as_float32_and_mean_what_they_show(client, site, tmp_path):
     client.process(clip(tmp_path), temperature=1.35)
     assert site.pipeline.calls[-1]["sampling"].temperature == 1.35
-
-
-def test_takes_are_output_tracks(harp, tmp_path):
-    with running(FakePipeline(), takes=3) as site:
-        client = HarpClient(site.address)
-        outputs = client.load()["outputs"]
-        assert [out["type"] for out in outputs] == ["audio_track"] * 3 + ["json"]
-        files, labels = client.process(clip(tmp_path))
-        assert len(files) == 3 and len({content for _, content in files}) == 3
-        assert len({name for name, _ in files}) == 3 and labels
 
 
 def test_two_clients_at_once_get_each_their_own(slow, site, tmp_path):
@@ -236,96 +115,6 @@ def test_a_hundred_megabytes(harp, tmp_path):
         text = shown_error(client.process, path)  # refused by its header, not decoded
         assert "594.4 s long; 100 s are allowed" in text
         assert time.monotonic() - start < 10
-
-
-# -- cancel
-
-
-def test_cancel_ends_a_running_job_and_the_next_starts_at_once(slow, site, tmp_path):
-    uploaded = slow.upload(clip(tmp_path))
-    event = slow.start(uploaded, slow.values(steps=64))
-    ended = in_background(shown_error, slow.outcome, event)
-    assert site.pipeline.started.wait(5)
-    start = time.monotonic()
-    slow.cancel()
-    assert ended.result(2) == "The job was cancelled."
-    assert time.monotonic() - start < 0.5
-    site.pipeline.started.clear()
-    event = slow.start(uploaded, slow.values(steps=2))
-    assert site.pipeline.started.wait(0.5)
-    assert len(slow.outcome(event)[0]) == 1
-    assert site.pipeline.steps_done < 40
-
-
-def test_cancel_ends_a_waiting_job_before_it_runs(slow, site, tmp_path):
-    uploaded = slow.upload(clip(tmp_path))
-    ends = [
-        in_background(shown_error, slow.outcome, slow.start(uploaded, slow.values(steps=64)))
-        for _ in range(3)
-    ]
-    wait_for(lambda: site.endpoint.jobs.counts() == (1, 2))
-    assert site.pipeline.started.wait(5)
-    calls = len(site.pipeline.calls)
-    slow.cancel()
-    assert {end.result(2) for end in ends} == {"The job was cancelled."}
-    wait_for(lambda: site.endpoint.jobs.counts() == (0, 0))
-    assert len(site.pipeline.calls) == calls
-
-
-def test_cancel_then_process_at_once_gives_the_new_jobs_file(slow, site, tmp_path):
-    old, new = clip(tmp_path, "old.wav"), clip(tmp_path, "new.wav", seconds=0.4)
-    event = slow.start(slow.upload(old), slow.values(steps=64))
-    ended = in_background(shown_error, slow.outcome, event)
-    assert site.pipeline.started.wait(5)
-    slow.cancel()
-    [(name, _)], _ = slow.process(new, steps=1)
-    assert name.startswith("new") and ended.result(2) == "The job was cancelled."
-
-
-def test_cancel_with_nothing_to_cancel_is_answered(client):
-    assert json.loads(client.cancel()) == []
-
-
-def test_another_address_keeps_its_job(slow, site, tmp_path):
-    event = slow.start(slow.upload(clip(tmp_path)), slow.values(steps=10))
-    assert site.pipeline.started.wait(5)
-    assert site.endpoint.jobs.cancel("10.1.2.3", site.endpoint.jobs.next_number()) == 0
-    assert len(slow.outcome(event)[0]) == 1
-
-
-def test_a_client_that_goes_away_frees_the_machine(slow, site, tmp_path):
-    event = slow.start(slow.upload(clip(tmp_path)), slow.values(steps=64))
-    connection, response = slow.request("GET", f"/gradio_api/call/process/{event}")
-    assert site.pipeline.started.wait(5)
-    done = site.pipeline.steps_done
-    response.close()
-    connection.close()
-    wait_for(lambda: site.endpoint.jobs.counts() == (0, 0), 2)
-    assert site.pipeline.steps_done < done + 30
-
-
-def test_the_model_stays_loaded_through_cancels(slow, site, tmp_path):
-    before = site.endpoint.processor.models.get("default")
-    slow.start(slow.upload(clip(tmp_path)), slow.values())
-    assert site.pipeline.started.wait(5)
-    slow.cancel()
-    assert site.endpoint.processor.models.get("default") is before
-
-
-# -- load
-
-
-def test_controls_answer_at_once_while_jobs_run_and_the_queue_is_full(slow, site, tmp_path):
-    uploaded = slow.upload(clip(tmp_path))
-    for _ in range(4):
-        slow.start(uploaded, slow.values(steps=64))
-    wait_for(lambda: site.endpoint.jobs.counts() == (1, 3))
-    text = shown_error(slow.outcome, slow.start(uploaded, slow.values()))
-    assert text == "3 jobs wait already and 3 may; try again in a moment."
-    for _ in range(5):
-        start = time.monotonic()
-        slow.load()
-        assert time.monotonic() - start < 1.0
 
 
 # -- errors
@@ -369,31 +158,7 @@ def test_files_that_are_no_audio(client, tmp_path, content):
     assert "/" not in shown and "{" not in shown
 
 
-# -- who may come in
-
-
-def status(address: str, method="GET", path="/", body=None) -> int:
-    client = HarpClient(address)
-    connection, response = client.request(method, path, body)
-    response.read()
-    connection.close()
-    return response.status
-
-
-def test_only_named_routes_are_open(site, client):
-    for path in ("/", "/config", "/health", "/theme.css"):
-        assert status(site.address, path=path) == 200
-    closed = [
-        "/docs", "/openapi.json", "/monitoring", "/monitoring/summary", "/gradio_api/openapi.json",
-        "/gradio_api/app_id", "/gradio_api/vibe-code", "/gradio_api/proxy=http://127.0.0.1/",
-        "/gradio_api/file=/etc/passwd", "/gradio_api/file=http://127.0.0.1:1/", "/../etc/passwd",
-        "/gradio_api/file=" + str(site.endpoint.storage.root) + "/../../etc/passwd",
-        "/gradio_api/file/etc/passwd", "/static/../../../etc/passwd", "/gradio_api/runs",
-    ]  # fmt: skip
-    for path in closed:
-        assert status(site.address, path=path) in (400, 404), path
-    for name in ("run/process", "call/lambda", "call/v2/process", "component_server", "vibe-edit"):
-        assert status(site.address, "POST", f"/gradio_api/{name}", b"{}") == 404, name
+# -- health
 
 
 def health(client):
@@ -409,25 +174,14 @@ def test_health_tells_the_queue(client):
     assert response.status == 200 and not response.read()
 
 
-def test_a_secret_word_is_the_only_door(harp, tmp_path):
-    with running(FakePipeline(), secret="s3cret-word") as site:
-        client = HarpClient(site.address)
-        assert site.address.endswith("/s3cret-word")
-        client.load()
-        [(name, content)], _ = client.process(clip(tmp_path))
-        assert content and status(site.address, path="/health") == 200
-        outside = site.address.removesuffix("/s3cret-word")
-        for path in ("/", "/health", "/config", "/gradio_api/info", "/s3cret-wordy", "/s3cret"):
-            assert status(outside, path=path) == 404
-        assert status(outside, "POST", "/gradio_api/call/controls", b'{"data":[]}') == 404
+def test_health_is_answered_to_a_bare_http_client(site):
+    connection = http.client.HTTPConnection("127.0.0.1", int(site.address.rsplit(":", 1)[1]))
+    connection.request("HEAD", "/")
+    assert connection.getresponse().status == 200
+    connection.close()
 
 
-def test_behind_a_proxy_results_have_its_address(harp, tmp_path):
-    with running(FakePipeline(), root_path="https://example.org/vamp", secret="word") as site:
-        client = HarpClient(site.address)
-        client.load()
-        files, _ = client.outcome(client.start(client.upload(clip(tmp_path)), client.values()))
-        assert files[0]["url"].startswith("https://example.org/vamp/word/gradio_api/file=")
+# -- what is left on the disk, and the end
 
 
 def test_a_clip_that_waits_is_not_swept_and_one_that_was_swept_is_told(slow, site, tmp_path):
@@ -552,27 +306,6 @@ def test_what_cannot_be_served_is_named_before_the_model_is_loaded(monkeypatch, 
         server.serve(port=0, model="/no/such")
 
 
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"port": 70000}, "port is 70000; allowed is 0 to 65535"),
-        ({"secret": "a b"}, "the secret word is 'a b'; allowed are"),
-        ({"secret": "../x"}, "letters, digits"),
-        ({"waiting": 99}, "allowed are 1 to 8 and 0 to 30"),
-        ({"tls_cert": "x.pem"}, "TLS needs both files"),
-        ({"max_seconds": 0}, "max_seconds is 0; allowed is above 0"),
-        ({"max_mb": float("inf")}, "max_mb is inf; allowed is above 0, finite"),
-        ({"keep_s": float("nan")}, "keep_s is nan; allowed is above 0"),
-        ({"root_path": "vampnet"}, "the root path is 'vampnet'; allowed is a path like /vampnet"),
-        ({"root_path": "example.org/vampnet"}, "or an address like https://"),
-        ({"root_path": "ftp://example.org"}, "or an address like https://"),
-    ],
-)
-def test_options_out_of_range_are_told(options, text):
-    with pytest.raises(ValueError, match=text):
-        server.Options(**options)
-
-
 @pytest.mark.skipif(os.name == "nt", reason="ends the server by a signal")
 def test_the_command_with_the_embedded_model(tmp_path):
     """From `serve` to a variation, a cancel and the end, in a process of its own."""
@@ -615,51 +348,3 @@ def test_the_command_with_the_embedded_model(tmp_path):
         process.send_signal(signal.SIGTERM)
         process.wait(20)
     assert not list((tmp_path / "temp").glob("vampnet-harp-*"))
-
-
-# -- which pyharp
-
-
-class Broken:
-    """An import that fails as CPU-only torchaudio does."""
-
-    def __init__(self, error):
-        self.error = error
-
-    def find_spec(self, name, path=None, target=None):
-        if name == "pyharp":
-            raise self.error
-
-
-@pytest.mark.parametrize("error", [OSError("libc10_cuda.so"), RuntimeError("x"), ImportError("y")])
-def test_a_pyharp_that_fails_at_import_is_survived(monkeypatch, error):
-    monkeypatch.delitem(sys.modules, "pyharp", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Broken(error), *sys.meta_path])
-    assert "pyharp fails at import" in protocol.find_harp().source
-
-
-def test_a_package_that_is_only_called_pyharp_is_not_taken(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyharp", types.ModuleType("pyharp"))
-    assert "it is another package" in protocol.find_harp().source
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("pyharp") is None,
-    reason="the real pyharp is not installed (see README)",
-)
-def test_controls_are_equal_with_the_real_pyharp(monkeypatch):
-    if not real_pyharp():
-        pytest.skip(f"pyharp cannot be used: {protocol.find_harp().source}")
-    answers = []
-    for _ in range(2):
-        with running(FakePipeline()) as site:
-            answers.append(HarpClient(site.address).load())
-        monkeypatch.setitem(sys.modules, "pyharp", None)
-    assert answers[0] == answers[1]
-
-
-def test_health_is_answered_to_a_bare_http_client(site):
-    connection = http.client.HTTPConnection("127.0.0.1", int(site.address.rsplit(":", 1)[1]))
-    connection.request("HEAD", "/")
-    assert connection.getresponse().status == 200
-    connection.close()
