@@ -86,8 +86,10 @@ def test_sliders_arrive_as_float32_and_mean_what_they_show(client, site, tmp_pat
 def test_two_clients_at_once_get_each_their_own(slow, site, tmp_path):
     site.pipeline.step_s = 0.005
     paths = [clip(tmp_path, f"clip{k}.wav", seconds=0.3 + k / 10) for k in range(3)]
+    other = HarpClient(site.address)
+    other.load()
     with ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(slow.process, paths))
+        answers = list(pool.map(HarpClient.process, (slow, other, slow), paths))
     for path, ([(name, content)], _) in zip(paths, answers, strict=True):
         assert name.startswith(path.stem)
         assert soundfile.info(io.BytesIO(content)).frames == soundfile.info(path).frames
