@@ -1,4 +1,4 @@
-"""What several tests need: signals, the golden fixtures, small models, and a started endpoint."""
+"""What several tests need: signals, the golden fixtures, small models, a started endpoint."""
 
 from __future__ import annotations
 
@@ -9,10 +9,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["VAMPNET_MODELS"] = str(ROOT / "no-models")  # not what the user has pulled
+TINY_CODEC = {
+    "encoder_dim": 2,
+    "encoder_rates": [2, 4],
+    "decoder_dim": 8,
+    "decoder_rates": [4, 2],
+    "n_codebooks": 6,
+    "codebook_size": 16,
+    "codebook_dim": 4,
+    "sample_rate": 8000,
+}
 
 
 def tone(
@@ -209,3 +220,45 @@ def slow(site, client):
     """The client, with a pipeline that takes 24 x 50 ms."""
     site.pipeline.step_s = 0.05
     return client
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Path:
+    """A folder with a model of random weights that costs next to nothing to run."""
+    from vampnet import checkpoints
+    from vampnet.codec import DAC
+    from vampnet.model import VampNet, VampNetConfig
+
+    def model(n_codebooks: int, n_conditioning: int) -> VampNet:
+        sizes = {"n_layers": 1, "n_heads": 2, "embedding_dim": 8, "vocab_size": 16, "latent_dim": 4}
+        return VampNet(VampNetConfig(n_codebooks, n_conditioning, **sizes)).eval()
+
+    torch.manual_seed(3)
+    codec = DAC(**TINY_CODEC).eval()
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return checkpoints.save_folder(folder, codec, model(4, 0), model(6, 4))
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    """A short stereo file of 24 bits."""
+    from vamp_command import RATE, sound
+
+    path = tmp_path / "in.wav"
+    soundfile.write(path, sound(), RATE, subtype="PCM_24")
+    return path
+
+
+@pytest.fixture
+def vamp(tiny, tmp_path, capsys):
+    """Run ``vampnet vamp`` in this process; returns exit code, standard output and error."""
+    from vamp_command import QUICK
+
+    from vampnet import cli
+
+    def run(*args) -> tuple[int, str, str]:
+        code = cli.main(["vamp", *QUICK, "--model", str(tiny), *map(str, args)])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import os
 import re
 import signal
@@ -15,87 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
+from vamp_command import QUICK, RATE, files, refused, sound
 
 import vampnet
-from harp_app import controls
-from harp_app.server import Options
-from vampnet import checkpoints, cli, options, picture
-from vampnet.codec import DAC
-from vampnet.model import VampNet, VampNetConfig
+from vampnet import cli
 from vampnet.pipeline import Pipeline
 from vampnet.prompts import Prompt
 from vampnet.sampling import Sampling
 
 ROOT = Path(__file__).resolve().parent.parent
-RATE = 44100
-QUICK = ("--steps", "2", "--fine-steps", "1")
-TINY_CODEC = {
-    "encoder_dim": 2,
-    "encoder_rates": [2, 4],
-    "decoder_dim": 8,
-    "decoder_rates": [4, 2],
-    "n_codebooks": 6,
-    "codebook_size": 16,
-    "codebook_dim": 4,
-    "sample_rate": 8000,
-}
-
-
-def tiny_model(n_codebooks: int, n_conditioning: int) -> VampNet:
-    sizes = {"n_layers": 1, "n_heads": 2, "embedding_dim": 8, "vocab_size": 16, "latent_dim": 4}
-    return VampNet(VampNetConfig(n_codebooks, n_conditioning, **sizes)).eval()
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory) -> Path:
-    """A folder with a model of random weights that costs next to nothing to run."""
-    torch.manual_seed(3)
-    codec = DAC(**TINY_CODEC).eval()
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    return checkpoints.save_folder(folder, codec, tiny_model(4, 0), tiny_model(6, 4))
-
-
-def sound(duration_s: float = 0.5, channels: int = 2, seed: int = 0) -> np.ndarray:
-    """Noise (samples, channels) of about -20 dBFS, never beyond full scale."""
-    shape = (round(duration_s * RATE), channels)
-    return np.clip(0.1 * np.random.default_rng(seed).standard_normal(shape), -1, 1)
-
-
-@pytest.fixture
-def clip(tmp_path) -> Path:
-    path = tmp_path / "in.wav"
-    soundfile.write(path, sound(), RATE, subtype="PCM_24")
-    return path
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Everything under a folder, hidden files included."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
-
-
-@pytest.fixture
-def vamp(tiny, tmp_path, capsys):
-    """Run ``vampnet vamp`` in this process; returns exit code, standard output and error."""
-
-    def run(*args) -> tuple[int, str, str]:
-        code = cli.main(["vamp", *QUICK, "--model", str(tiny), *map(str, args)])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
-
-
-def refused(vamp, folder: Path, *args) -> str:
-    """The one line with which a command is refused; nothing in the folder may have changed."""
-    before = files(folder)
-    code, out, err = vamp(*args)
-    assert (code, out) == (cli.MISTAKE, "")
-    lines = [line for line in err.splitlines() if not re.fullmatch(r"\d+ %", line)]
-    assert len(lines) == 1 and lines[0].startswith("vampnet: "), err
-    assert files(folder) == before
-    return lines[0]
 
 
 # What it writes ----------------------------------------------------------------------------------
@@ -192,52 +118,6 @@ def test_odd_sounds_come_back_as_long_as_they_were(vamp, tmp_path, samples):
     assert np.abs(made).max() <= 1.0 and (samples.any() or not made.any())
 
 
-def test_what_is_there_stays_unless_force(vamp, clip, tmp_path):
-    out, drawn = tmp_path / "out.wav", tmp_path / "out.png"
-    out.write_bytes(b"mine")
-    assert "--force" in refused(vamp, tmp_path, clip, out)
-    assert vamp(clip, out, "--force")[0] == cli.OK and out.read_bytes() != b"mine"
-    drawn.write_bytes(b"mine")
-    refused(vamp, tmp_path, clip, tmp_path / "new.wav", "--picture", drawn)
-    (tmp_path / "take-2.wav").write_bytes(b"mine")
-    assert "take-2.wav" in refused(vamp, tmp_path, clip, tmp_path / "take.wav", "--takes", 3)
-
-
-def test_through_a_link_the_name_that_was_given_counts(vamp, clip, tmp_path):
-    (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "real.flac").write_bytes(b"old")
-    for link, target in (("a.wav", "there/real.flac"), ("b.aiff", "there/new.dat")):
-        try:
-            (tmp_path / link).symlink_to(tmp_path / target)
-        except OSError:
-            pytest.skip("no symbolic links here")
-        assert vamp(clip, tmp_path / link, "--force")[0] == cli.OK
-        assert (tmp_path / link).is_symlink()
-        assert soundfile.info(tmp_path / target).format == link[2:].upper()[:4]
-    assert {path.name for path in (tmp_path / "there").iterdir()} == {"real.flac", "new.dat"}
-
-
-@pytest.mark.skipif(os.name == "nt", reason="files have no modes here")
-def test_a_file_that_is_overwritten_keeps_its_mode(vamp, clip, tmp_path):
-    clip.chmod(0o640)
-    assert vamp(clip, clip, "--force")[0] == cli.OK
-    assert clip.stat().st_mode & 0o777 == 0o640
-
-
-def test_a_file_that_appears_during_the_work_stays(vamp, clip, tmp_path, monkeypatch):
-    made = Pipeline.vamp
-
-    def slow(*args, **more):
-        (tmp_path / "out-2.wav").write_bytes(b"theirs")
-        return made(*args, **more)
-
-    monkeypatch.setattr(Pipeline, "vamp", slow)
-    code, _, err = vamp(clip, tmp_path / "out.wav", "--takes", 2)
-    assert code == cli.MISTAKE and "out-2.wav' is there by now; --force" in err
-    assert files(tmp_path) == {"in.wav": clip.read_bytes(), "out-2.wav": b"theirs"}
-    assert vamp(clip, tmp_path / "out.wav", "--takes", 2, "--force")[0] == cli.OK
-
-
 # What it refuses ---------------------------------------------------------------------------------
 
 
@@ -310,50 +190,6 @@ def test_a_bad_value_is_refused_in_one_line(vamp, clip, tmp_path, options, reaso
     assert reason in refused(vamp, tmp_path, clip, tmp_path / "out.wav", *options)
 
 
-def test_an_output_that_cannot_be_written_is_refused_before_the_work(
-    vamp, clip, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(Pipeline, "load", lambda *args: pytest.fail("loaded for nothing"))
-    (tmp_path / "folder.wav").mkdir()
-    for out, reason in (
-        (tmp_path / "nowhere" / "out.wav", "folder does not exist"),
-        (tmp_path / "folder.wav", "is a folder"),
-        ("", "not a file name"),
-        ("x" * 300 + ".wav", ""),
-    ):
-        assert reason in refused(vamp, tmp_path, clip, out)
-    soundfile.write(tmp_path / "high.wav", sound(0.1), 192000)
-    assert "MP3" in refused(vamp, tmp_path, tmp_path / "high.wav", tmp_path / "out.mp3")
-    both = tmp_path / "out.png"
-    assert "cannot both" in refused(vamp, tmp_path, clip, both, "--picture", both)
-
-
-def test_a_link_that_leads_nowhere_is_refused_before_the_work(vamp, clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(Pipeline, "load", lambda *args: pytest.fail("loaded for nothing"))
-    try:
-        (tmp_path / "out.wav").symlink_to(tmp_path / "nowhere" / "out.wav")
-        (tmp_path / "circle.wav").symlink_to(tmp_path / "circle.wav")
-    except OSError:
-        pytest.skip("no symbolic links here")
-    for force in ((), ("--force",)):
-        line = refused(vamp, tmp_path, clip, tmp_path / "out.wav", *force)
-        assert "folder does not exist" in line
-        refused(vamp, tmp_path, clip, tmp_path / "circle.wav", *force)
-
-
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a file system that takes no files")
-def test_a_place_that_takes_no_files_is_refused(vamp, clip, tmp_path):
-    line = refused(vamp, tmp_path, clip, "/proc/out.wav")
-    assert line.startswith("vampnet: cannot write '/proc/out.wav': ")
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a file system with pipes")
-def test_what_is_no_usual_file_is_never_replaced(vamp, clip, tmp_path):
-    os.mkfifo(tmp_path / "pipe.wav")
-    assert "pipe.wav" in refused(vamp, tmp_path, clip, tmp_path / "pipe.wav", "--force")
-    assert not (tmp_path / "pipe.wav").is_file()
-
-
 def test_a_bad_checkpoint_folder_is_refused(vamp, clip, tmp_path, tiny):
     empty, cut = tmp_path / "empty", tmp_path / "cut"
     empty.mkdir(), cut.mkdir()
@@ -363,21 +199,6 @@ def test_a_bad_checkpoint_folder_is_refused(vamp, clip, tmp_path, tiny):
     out = tmp_path / "out.wav"
     assert "no model folder" in refused(vamp, tmp_path, clip, out, "--model", empty)
     assert "coarse.safetensors" in refused(vamp, tmp_path, clip, out, "--model", cut)
-
-
-def test_a_failure_in_the_middle_leaves_nothing(vamp, clip, tmp_path, monkeypatch):
-    out = ("--picture", tmp_path / "out.png", "--takes", 2)
-    monkeypatch.setattr(picture, "save", lambda *args: (_ for _ in ()).throw(OSError("disk full")))
-    assert "disk full" in refused(vamp, tmp_path, clip, tmp_path / "out.wav", *out)
-
-    def stop(*args, **more):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(picture, "save", stop)
-    before = files(tmp_path)
-    code, said, err = vamp(clip, tmp_path / "out.wav", *out)
-    assert code == cli.STOPPED == 130 and not said and "stopped" in err
-    assert files(tmp_path) == before and not list(tmp_path.glob(".vampnet*"))
 
 
 @pytest.mark.parametrize(
@@ -441,43 +262,6 @@ def test_serve_hands_its_options_on(monkeypatch, capsys):
     assert "0 to 65535" in capsys.readouterr().err
 
 
-# The tables of options ---------------------------------------------------------------------------
-
-
-def kind_of(field: dataclasses.Field) -> str:
-    return str(field.type).replace(" | None", "").replace("str | Path", "str")
-
-
-def test_every_field_is_an_option_of_its_kind():
-    tables = ((options.PROMPT, Prompt), (options.SAMPLING, Sampling), (options.SERVE, Options))
-    for table, made in tables:
-        fields = {f.name: kind_of(f) for f in dataclasses.fields(made) if f.name != "ranges_s"}
-        kinds = {o.name: getattr(o.kind, "__name__", "") for o in table}
-        kinds = {k: "int" if v.startswith("whole number") else v for k, v in kinds.items()}
-        assert kinds == fields
-        for option in table:
-            assert option.help and bool(option.unit) == (option.kind is not bool)
-
-
-def test_the_defaults_told_in_help_are_true():
-    assert cli.vamp.DEFAULT_PRESET == controls.PREFERRED_PRESET
-    assert (cli.vamp.MAX_SEED, cli.vamp.DRAWN_SEEDS) == (controls.MAX_SEED, controls.DRAWN_SEEDS)
-    for option in options.SERVE:
-        default = getattr(Options(), option.name)
-        told = re.search(r"\(([\w.]+)\)$", option.help)
-        if told:
-            assert str(default).removesuffix(".0") == told[1]
-
-
-def test_an_option_that_is_not_given_is_absent():
-    parser = argparse.ArgumentParser()
-    options.add(parser, options.PROMPT)
-    assert options.given(parser.parse_args([]), options.PROMPT) == {}
-    line = parser.parse_args(["--no-loop", "--codebooks-kept", "all", "--period", "4"])
-    found = {"loop": False, "codebooks_kept": None, "period": 4}
-    assert options.given(line, options.PROMPT) == found
-
-
 # As a process ------------------------------------------------------------------------------------
 
 
@@ -528,58 +312,8 @@ def test_ctrl_c_stops_with_130_and_leaves_nothing(clip, tmp_path, tiny):
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_signal_that_ends_the_process_leaves_no_hidden_folder(tmp_path, name):
-    code = (
-        "import os, signal, sys, time, pathlib\n"
-        "from vampnet.cli.outputs import appearing, ended_in_order\n"
-        "with ended_in_order(), appearing([pathlib.Path('out.wav')]) as places:\n"
-        "    places[0].write_bytes(b'half')\n"
-        f"    os.kill(os.getpid(), signal.{name})\n"
-        "    time.sleep(10)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    line = [sys.executable, "-c", code]
-    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert "KeyboardInterrupt" in done.stderr and not list(tmp_path.iterdir())
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_signals_end_commands_in_order_and_are_given_back(monkeypatch, capsys):
-    before, seen = signal.getsignal(signal.SIGTERM), []
-    run = lambda args: seen.append(signal.getsignal(signal.SIGTERM))  # noqa: E731
-    monkeypatch.setattr(cli.vamp, "_vamp", run)
-    assert cli.main(["vamp", "in.wav", "out.wav"]) == cli.OK
-    assert seen == [signal.default_int_handler] and before == signal.SIG_DFL
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
 def test_the_model_in_the_package_varies_a_clip(clip, tmp_path, capsys):
     line = ["vamp", str(clip), str(tmp_path / "out.wav"), *QUICK, "--preset", "compress"]
     assert cli.main(line) == cli.OK, capsys.readouterr().err
     before, after = (soundfile.read(path)[0] for path in (clip, tmp_path / "out.wav"))
     assert before.shape == after.shape and not np.allclose(before, after)
-
-
-# The picture -------------------------------------------------------------------------------------
-
-
-def test_the_spectrogram_shows_a_tone_at_its_pitch():
-    time_s = torch.arange(RATE) / RATE
-    level = picture.spectrogram_db(torch.sin(2 * torch.pi * 1000 * time_s)[None], RATE)
-    assert level.shape[0] == picture.N_ROWS and level.max() == 0
-    assert level.min() >= -picture.RANGE_DB - 1e-3
-    row = int(level[:, level.shape[1] // 2].argmax())
-    octaves = np.log2(RATE / 2 / picture.LOWEST_HZ)
-    assert row / picture.N_ROWS * octaves == pytest.approx(np.log2(1000 / 40), abs=0.1)
-    assert (picture.spectrogram_db(torch.zeros(2, 10), RATE) == -picture.RANGE_DB).all()
-
-
-def test_the_picture_of_a_long_mask_shows_shares():
-    mask = torch.ones(4, 70_000, dtype=torch.bool)
-    mask[:, ::7] = False
-    assert torch.equal(picture.generated_share(mask[:, :900]), mask[:, :900].float())
-    share = picture.generated_share(mask)
-    assert share.shape == (4, picture.MOST_COLUMNS)
-    assert torch.allclose(share, torch.tensor(6 / 7), atol=0.03)

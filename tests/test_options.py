@@ -1,0 +1,47 @@
+"""The command's tables of options: each stands for a field, of its kind and with its default."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+
+from harp_app import controls
+from harp_app.server import Options
+from vampnet import cli, options
+from vampnet.prompts import Prompt
+from vampnet.sampling import Sampling
+
+
+def kind_of(field: dataclasses.Field) -> str:
+    return str(field.type).replace(" | None", "").replace("str | Path", "str")
+
+
+def test_every_field_is_an_option_of_its_kind():
+    tables = ((options.PROMPT, Prompt), (options.SAMPLING, Sampling), (options.SERVE, Options))
+    for table, made in tables:
+        fields = {f.name: kind_of(f) for f in dataclasses.fields(made) if f.name != "ranges_s"}
+        kinds = {o.name: getattr(o.kind, "__name__", "") for o in table}
+        kinds = {k: "int" if v.startswith("whole number") else v for k, v in kinds.items()}
+        assert kinds == fields
+        for option in table:
+            assert option.help and bool(option.unit) == (option.kind is not bool)
+
+
+def test_the_defaults_told_in_help_are_true():
+    assert cli.vamp.DEFAULT_PRESET == controls.PREFERRED_PRESET
+    assert (cli.vamp.MAX_SEED, cli.vamp.DRAWN_SEEDS) == (controls.MAX_SEED, controls.DRAWN_SEEDS)
+    for option in options.SERVE:
+        default = getattr(Options(), option.name)
+        told = re.search(r"\(([\w.]+)\)$", option.help)
+        if told:
+            assert str(default).removesuffix(".0") == told[1]
+
+
+def test_an_option_that_is_not_given_is_absent():
+    parser = argparse.ArgumentParser()
+    options.add(parser, options.PROMPT)
+    assert options.given(parser.parse_args([]), options.PROMPT) == {}
+    line = parser.parse_args(["--no-loop", "--codebooks-kept", "all", "--period", "4"])
+    found = {"loop": False, "codebooks_kept": None, "period": 4}
+    assert options.given(line, options.PROMPT) == found
