@@ -14,7 +14,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["VAMPNET_MODELS"] = str(ROOT / "no-models")  # not what the user has pulled
-TINY_CODEC = {
+TINY_SIZES = {  # of a DAC or LAC
     "encoder_dim": 2,
     "encoder_rates": [2, 4],
     "decoder_dim": 8,
@@ -234,7 +234,7 @@ def tiny(tmp_path_factory) -> Path:
         return VampNet(VampNetConfig(n_codebooks, n_conditioning, **sizes)).eval()
 
     torch.manual_seed(3)
-    codec = DAC(**TINY_CODEC).eval()
+    codec = DAC(**TINY_SIZES).eval()
     folder = tmp_path_factory.mktemp("models") / "tiny"
     return checkpoints.save_folder(folder, codec, model(4, 0), model(6, 4))
 

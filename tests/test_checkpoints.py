@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import TINY_SIZES
 from safetensors.torch import load_file, save_file
 from torch import Tensor, package
 
@@ -18,16 +19,6 @@ from vampnet.codec import DAC, LAC
 from vampnet.model import VampNet, VampNetConfig
 
 GOLDEN = Path(__file__).parent / "golden"
-TINY = {
-    "encoder_dim": 2,
-    "encoder_rates": [2, 4],
-    "decoder_dim": 8,
-    "decoder_rates": [4, 2],
-    "n_codebooks": 6,
-    "codebook_size": 16,
-    "codebook_dim": 4,
-    "sample_rate": 8000,
-}
 
 
 def tiny_model(n_codebooks: int = 4, n_conditioning: int = 0, **changes) -> VampNet:
@@ -46,7 +37,7 @@ def tiny_model(n_codebooks: int = 4, n_conditioning: int = 0, **changes) -> Vamp
 
 def tiny_parts(family: type[DAC] = DAC, **changes) -> Parts:
     torch.manual_seed(5)
-    codec = family(**TINY).eval()
+    codec = family(**TINY_SIZES).eval()
     coarse, c2f = tiny_model(**changes), tiny_model(6, 4)
     for model in (coarse, c2f):
         model.codebooks.copy_(codec.codebooks[: model.config.n_codebooks])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import TINY_SIZES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -22,16 +23,7 @@ DAC_PLACES = [
     GOLDEN.parents[2] / "shared" / "golden" / "dac",
 ]
 AUDIO = 1e-5  # absolute
-SMALL = {
-    "encoder_dim": 4,
-    "encoder_rates": [2, 4],
-    "decoder_dim": 16,
-    "decoder_rates": [4, 2],
-    "n_codebooks": 3,
-    "codebook_size": 16,
-    "codebook_dim": 4,
-    "sample_rate": 8000,
-}
+SMALL = TINY_SIZES | {"encoder_dim": 4, "decoder_dim": 16, "n_codebooks": 3}
 
 
 @pytest.fixture(scope="module", autouse=True)
