@@ -33,3 +33,15 @@ def clip(
     sound = 0.1 * np.random.default_rng(0).standard_normal((round(seconds * rate), channels))
     soundfile.write(path, sound, rate, **how)
     return path
+
+
+def knocks(
+    folder: Path, name: str = "beat.wav", seconds: float = 2.0, rate: int = 44100, **how: Any
+) -> Path:
+    """A stereo clip with a knock every half second."""
+    time_s = np.arange(round(seconds * rate)) / rate
+    knock = 0.5 * np.sin(2 * np.pi * 180 * time_s) * np.exp(-30 * (time_s % 0.5))
+    hiss = 0.02 * np.random.default_rng(0).standard_normal((len(time_s), 2))
+    path = folder / name
+    soundfile.write(path, knock[:, None] + hiss, rate, **({"subtype": "PCM_24"} | how))
+    return path

@@ -9,168 +9,29 @@ import io
 import json
 import os
 import re
-import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
 import soundfile
-import torch
+from browser_visit import Visit, find_browser, started_browser
 from fake_endpoint import FakePipeline, running
 from gradio import state_holder
 from PIL import Image
+from sound_files import knocks as clip
 
-from harp_app import controls, pictures, sliders
 from harp_app.jobs import Job
-from harp_app.models import Models
-from harp_app.preview import Heard, foresee, open_clip, show_mask
-from harp_app.process import Processor
-from harp_app.region import Region
-from vampnet.audio import Limits
 from vampnet.pipeline import Pipeline
 from vampnet.presets import presets
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = presets()
-TABLE = controls.table(PRESETS, ["default"])
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--host-resolver-rules=MAP myserver 127.0.0.1",
-]  # fmt: skip
 SLOW_STEP_S = 0.1
-PATIENCE_S = 60.0  # for what always comes: a starved machine only takes longer
-
-
-def clip(
-    folder: Path, name: str = "beat.wav", seconds: float = 2.0, rate: int = 44100, **how
-) -> Path:
-    """A stereo clip with a knock every half second."""
-    time_s = np.arange(round(seconds * rate)) / rate
-    knock = 0.5 * np.sin(2 * np.pi * 180 * time_s) * np.exp(-30 * (time_s % 0.5))
-    hiss = 0.02 * np.random.default_rng(0).standard_normal((len(time_s), 2))
-    path = folder / name
-    soundfile.write(path, knock[:, None] + hiss, rate, **({"subtype": "PCM_24"} | how))
-    return path
-
-
-def processor(tmp_path: Path, pipeline, **options) -> Processor:
-    def new_folder() -> Path:
-        folder = tmp_path / str(time.monotonic_ns())
-        folder.mkdir()
-        return folder
-
-    known = Models(load=lambda place, device: pipeline)
-    return Processor(known, PRESETS, new_folder, **options)
 
 
 # -- without a browser
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_sliders_that_a_preset_moved_mean_that_preset(name):
-    moved = [
-        sliders.of_preset(c, PRESETS[name]) if c.kind == "slider" else c.default for c in TABLE
-    ]
-    harps = [c.default for c in TABLE]
-    moved[0] = harps[0] = name
-    for control, value in zip(TABLE, moved, strict=True):
-        if control.kind == "slider":
-            assert sliders.lowest(control) <= value <= control.maximum
-    pages, harps = (
-        controls.read(values, TABLE, PRESETS, draw_seed=lambda: 1)
-        for values in (sliders.sent(moved, TABLE, PRESETS), harps)
-    )
-    assert pages == harps and not pages.changes
-
-
-def test_a_slider_that_was_moved_is_over_the_preset():
-    values = [c.default for c in TABLE]
-    values[0] = "loop-variation"
-    place = [c.field for c in TABLE].index("prompt.period")
-    values[place] = 0.0
-    settings = controls.read(sliders.sent(values, TABLE, PRESETS), TABLE, PRESETS)
-    assert settings.prompt.period == 0 and settings.changes == ("Keep every n-th frame 0",)
-
-
-def pipeline_without_models(monkeypatch) -> Pipeline:
-    """It encodes to zeros and generates nothing; beats and mask are the real ones."""
-    codec = SimpleNamespace(
-        sample_rate=44100,
-        hop_length=768,
-        n_codebooks=14,
-        encode_context=0,
-        window_multiple=1,
-        codebooks=torch.zeros(1),
-        encode=lambda audio: torch.zeros(len(audio), 14, -(-audio.shape[-1] // 768)).long(),
-        decode=lambda codes, n_samples: torch.zeros(len(codes), 1, n_samples),
-    )
-    monkeypatch.setattr(Pipeline, "_fill", lambda self, codes, *others: codes)
-    return Pipeline(codec, None)  # type: ignore[arg-type]
-
-
-def test_the_mask_that_is_shown_is_the_mask_that_is_used(tmp_path, monkeypatch):
-    pipeline = pipeline_without_models(monkeypatch)
-    path = clip(tmp_path, "odd.wav", 3.21, rate=48000)
-    work = processor(tmp_path, pipeline)
-    seen, _ = open_clip(str(path), work)
-    heard = Heard()
-    for changed in (
-        {"seed": "7", "prompt.dropout": 30.0},
-        {"preset": "beat-variation"},
-        {"preset": "beat-variation", "bpm": 90.0},
-        {"ranges": "1-2.5"},
-    ):
-        values = [changed.get(c.field, c.default) for c in TABLE]
-        settings = controls.read(values, TABLE, PRESETS)
-        heard, _ = show_mask(seen, heard, settings, pipeline, work.limits)
-        holes, beats, _ = foresee(seen, heard, settings, pipeline)
-        audio = Region.read(path).to_model(44100)
-        vamp = pipeline.vamp(
-            audio, settings.prompt, settings.sampling, settings.seed, bpm=settings.bpm
-        )
-        assert torch.equal(holes, vamp.mask)
-        assert vamp.beats is None or beats == vamp.beats
-
-
-def test_a_clip_that_is_looked_at_stays(tmp_path, monkeypatch):
-    path, pipeline = clip(tmp_path), pipeline_without_models(monkeypatch)
-    work = processor(tmp_path, pipeline)
-    seen, _ = open_clip(str(path), work)
-    settings = controls.read([c.default for c in TABLE], TABLE, PRESETS)
-    os.utime(path, (0, 0))
-    show_mask(seen, Heard(), settings, pipeline, work.limits)
-    assert path.stat().st_mtime > time.time() - 60
-    path.unlink()
-    for look in (
-        lambda: open_clip(str(path), work),
-        lambda: show_mask(seen, Heard(), settings, pipeline, work.limits),
-    ):
-        with pytest.raises(ValueError, match="no longer on the server; choose it again"):
-            look()
-
-
-def test_a_clip_is_checked_before_it_is_drawn(tmp_path):
-    path = clip(tmp_path)
-    with pytest.raises(ValueError, match="0.1 MB are allowed"):
-        open_clip(str(path), processor(tmp_path, FakePipeline(), max_file_mb=0.1))
-    short = Limits(max_duration_s=1.0)
-    with pytest.raises(ValueError, match="2.*s"):
-        open_clip(str(path), processor(tmp_path, FakePipeline(), limits=short))
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (2, 100), (1, 44100), (8, 300)])
-def test_pictures_of_any_length(shape):
-    for samples in (torch.zeros(shape), torch.ones(shape), torch.randn(shape)):
-        drawn = pictures.sound(samples, 44100)
-        assert drawn.count("<img") == 1 and "nan" not in drawn
-    holes = torch.ones(shape[0], shape[1], dtype=torch.bool)
-    drawn = pictures.mask(holes, 57.4, shape[1] / 57.4, None)
-    assert drawn.count("<img") == 1 and "nan" not in drawn
 
 
 def test_only_harps_names_are_open(tmp_path):
@@ -193,81 +54,29 @@ def get(address: str, path: str) -> bytes:
         connection.close()
 
 
+def test_a_job_of_the_page_is_stopped_by_no_other_client(site):
+    job: Job = site.endpoint.jobs.arrive("page abc")
+    assert site.endpoint.jobs.cancel("127.0.0.1", site.endpoint.jobs.next_number()) == 0
+    assert not job.stopped
+    site.endpoint.jobs.forget(job)
+
+
 # -- in a browser
 
 
 @pytest.fixture(scope="module")
 def browser():
-    found = os.environ.get("VAMPNET_CHROMIUM") or next(
-        filter(None, map(shutil.which, BROWSERS)), ""
-    )
-    if not found:
+    if not find_browser():
         pytest.skip("no browser: install Chromium (Debian's package is called chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as made:
-        started = made.chromium.launch(executable_path=found, args=FLAGS, headless=True)
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with started_browser() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
 def site():
     with running(FakePipeline(), PRESETS) as made:
         yield made
-
-
-class Visit:
-    """A fresh visitor's page, what it fetched and complained about."""
-
-    def __init__(self, browser, address, **options):
-        self.address, self.foreign, self.complaints = address, [], []
-        options.setdefault("viewport", {"width": 1280, "height": 900})
-        self.context = browser.new_context(**options)
-        self.context.set_default_timeout(1000 * PATIENCE_S)
-        self.page = self.context.new_page()
-        self.page.on("request", lambda request: self._note(request.url))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(address)
-        self.page.wait_for_selector("#vary")
-
-    def _note(self, url: str) -> None:
-        here = f"{urlsplit(self.address).scheme}://{urlsplit(self.address).netloc}/"
-        if not url.startswith((here, "data:", "blob:")):
-            self.foreign.append(url)
-
-    def open(self, path: Path) -> None:
-        """Drop a file and wait for both its pictures."""
-        self.page.set_input_files("#clip-input input[type=file]", str(path))
-        self.page.wait_for_selector("#clip-picture .sound")
-        self.page.wait_for_selector("#mask .mask:not(.empty)")
-
-    def choose(self, preset: str) -> None:
-        self.page.click("#preset input")
-        self.page.get_by_role("option", name=preset, exact=True).click()
-
-    def slider(self, name: str) -> float:
-        return float(self.page.input_value(f"#{name} input[type=number]"))
-
-    def set_slider(self, name: str, value: float) -> None:
-        box = self.page.locator(f"#{name} input[type=number]")
-        box.fill(str(value))
-        box.blur()
-
-    def text(self, selector: str) -> str:
-        return self.page.inner_text(selector)
-
-    def wait(self, condition, what: str, timeout_s: float = PATIENCE_S):
-        end = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < end, f"waited in vain for {what}"
-            self.page.wait_for_timeout(50)
-
-    def take(self, timeout_s: float = PATIENCE_S) -> None:
-        """Press Vary and wait for one more take."""
-        before = self.page.locator("#takes label").count()
-        self.page.click("#vary")
-        there = self.page.locator("#takes label")
-        self.wait(lambda: there.count() == before + 1, "a take", timeout_s)
 
 
 @pytest.fixture
@@ -510,13 +319,6 @@ def test_the_address_is_copied(browser, site, host):
     visit.wait(lambda: visit.text("#address") == "copied", "the word of it")
     visit.wait(lambda: visit.text("#address") == shown, "the address again")
     visit.context.close()
-
-
-def test_a_job_of_the_page_is_stopped_by_no_other_client(site):
-    job: Job = site.endpoint.jobs.arrive("page abc")
-    assert site.endpoint.jobs.cancel("127.0.0.1", site.endpoint.jobs.next_number()) == 0
-    assert not job.stopped
-    site.endpoint.jobs.forget(job)
 
 
 @pytest.mark.browser
