@@ -7,7 +7,6 @@ import gc
 import http.client
 import io
 import json
-import os
 import re
 import time
 from pathlib import Path
@@ -19,11 +18,9 @@ import soundfile
 from browser_visit import Visit, find_browser, started_browser
 from fake_endpoint import FakePipeline, running
 from gradio import state_holder
-from PIL import Image
 from sound_files import knocks as clip
 
 from harp_app.jobs import Job
-from vampnet.pipeline import Pipeline
 from vampnet.presets import presets
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -319,38 +316,3 @@ def test_the_address_is_copied(browser, site, host):
     visit.wait(lambda: visit.text("#address") == "copied", "the word of it")
     visit.wait(lambda: visit.text("#address") == shown, "the address again")
     visit.context.close()
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(
-    not os.environ.get("VAMPNET_SCREENSHOTS"),
-    reason="pictures for the documentation are made where VAMPNET_SCREENSHOTS names a folder",
-)
-def test_screenshots(browser):
-    folder = Path(os.environ["VAMPNET_SCREENSHOTS"])
-    folder.mkdir(parents=True, exist_ok=True)
-    wide = {"viewport": {"width": 1280, "height": 900}}
-    phone = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}
-    looks = {
-        "page-light": {**wide, "color_scheme": "light"},
-        "page-dark": {**wide, "color_scheme": "dark"},
-        "page-phone": {**phone, "color_scheme": "light", "is_mobile": True, "has_touch": True},
-    }
-    with running(Pipeline.load(), PRESETS) as site:
-        for name, options in looks.items():
-            visit = Visit(browser, site.address, **options)
-            visit.context.set_default_timeout(60_000)
-            visit.open(ROOT / "docs" / "demo" / "loop.flac")
-            visit.choose("small-variation-beat")
-            visit.page.wait_for_selector("#mask .beat")
-            for _ in range(2):
-                visit.take(timeout_s=120)
-            visit.page.mouse.move(0, 0)
-            visit.page.wait_for_timeout(700)
-            height = visit.page.evaluate("document.documentElement.scrollHeight")
-            if name == "page-phone":  # the sliders go on and on there
-                height = visit.page.locator("#controls").bounding_box()["y"]
-            part = {"x": 0, "y": 0, "width": options["viewport"]["width"], "height": height}
-            shot = visit.page.screenshot(full_page=True, clip=part)
-            Image.open(io.BytesIO(shot)).quantize(256).save(folder / f"{name}.png", optimize=True)
-            visit.context.close()
