@@ -6,6 +6,7 @@ import importlib.util
 import math
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -262,3 +263,30 @@ def vamp(tiny, tmp_path, capsys):
         return code, said.out, said.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def music(tmp_path_factory) -> Path:
+    """A folder of three short pieces, and a file that is no audio."""
+    folder = tmp_path_factory.mktemp("music")
+    for seed in range(3):
+        soundfile.write(folder / f"piece {seed}.wav", chord(7.0, seed=seed)[0].numpy(), 44100)
+    (folder / "readme.txt").write_text("no audio")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small(music):
+    """Clips, and experiments of two settings besides the anchors, for the tiny model."""
+    from vampnet.evaluation import experiments as table
+    from vampnet.evaluation.clips import cut
+    from vampnet.presets import presets
+    from vampnet.sampling import Sampling
+
+    every = table.experiments(4, 14, Sampling(steps=2, fine_steps=1), presets())
+    anchors, prompts = every["anchors"], every["prompts"]
+    few = [
+        replace(anchors, settings=(anchors.settings[0], anchors.settings[-1]), share=1.0),
+        replace(prompts, settings=(prompts.settings[2],), share=0.5),
+    ]
+    return cut(music, 44100, 4, 3.0), few

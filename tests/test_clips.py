@@ -1,0 +1,57 @@
+"""Clips of a folder of music: where they are cut, how they are called, what is passed over."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from conftest import chord
+
+from vampnet.evaluation.clips import cut, places
+
+RATE = 44100
+
+
+def test_clips_never_overlap_and_every_file_comes_first():
+    found = places([25.0, 4.0, 61.0], 6, 10.0)
+    assert [file for file, _ in found] == [0, 2, 0, 2, 2, 2]
+    for file, duration in ((0, 25.0), (2, 61.0)):
+        starts = sorted(start for f, start in found if f == file)
+        assert starts[0] >= 0 and starts[-1] + 10 <= duration
+        assert all(b - a >= 10 for a, b in zip(starts[:-1], starts[1:], strict=True))
+    assert places([25.0], 100, 10.0) == places([25.0], 2, 10.0)
+
+
+def test_clips_are_cut_from_what_is_audio(music, tmp_path):
+    found = cut(music, 22050, 10, 3.0)
+    assert len(found) == 6 and [clip.number for clip in found] == list(range(6))
+    assert all(len(clip.sound) == 3 * 22050 for clip in found)
+    assert len({clip.content for clip in found}) == 6
+    soundfile.write(tmp_path / "silence.wav", torch.zeros(RATE * 40).numpy(), RATE)
+    with pytest.raises(ValueError, match="gives 0 clips of 3 s; at least 4"):
+        cut(tmp_path, 22050, 10, 3.0)
+
+
+def test_a_damaged_file_costs_only_its_own_clips(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seed, name in enumerate(("a", "b", "c")):
+        sound = chord(12.5, seed=seed)[0]
+        if name == "b":
+            sound[8 * RATE] = math.nan  # in its second clip; its header says nothing of it
+        soundfile.write(tmp_path / f"{name}.wav", sound.numpy(), RATE, "FLOAT")
+    found = cut(tmp_path, RATE, 7, 3.0)
+    assert [clip.title[0] for clip in found] == ["a", "c", "a", "c", "a", "c", "a"]
+    assert [clip.number for clip in found] == list(range(7))
+    assert caplog.text.count("passed over: 'b.wav' holds NaN") == 1
+
+
+def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for seed, name in enumerate(("one/song.wav", "two/song.wav", "two/song.flac", "other.wav")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, chord(4.0, seed=seed)[0].numpy(), RATE)
+    titles = [clip.title.rpartition(",")[0] for clip in cut(tmp_path, RATE, 4, 3.0)]
+    assert set(titles) == {"one/song", "other", "two/song.flac", "two/song.wav"}

@@ -1,0 +1,41 @@
+"""Seams: clicks where they are, changes outside the ranges, edges of long parts."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from conftest import noise, tone
+
+from vampnet.evaluation.seams import click_db, outside_error, turns
+
+RATE = 44100
+
+
+def test_a_click_is_found_where_it_is_and_nowhere_else():
+    sound = 0.1 * tone(2.0)[0] + 0.001 * noise(2.0)[0]
+    quiet = click_db(sound, [22050, 44100], RATE)
+    torn = sound.clone()
+    torn[44100:] += 0.2
+    assert abs(quiet) < 6 and click_db(torn, [44100], RATE) > 30
+    assert abs(click_db(torn, [22050], RATE) - click_db(sound, [22050], RATE)) < 1e-6
+    assert math.isnan(click_db(sound, [3], RATE))
+
+
+def test_change_outside_the_ranges_is_found():
+    before = noise(0.1, channels=2)
+    after = before.clone()
+    after[:, 1000:2000] = 0
+    assert outside_error(before, after, [(1000, 2000)]) == 0
+    after[1, 999] += 0.25
+    assert outside_error(before, after, [(1000, 2000)]) == pytest.approx(0.25)
+
+
+def test_edges_are_those_of_long_parts():
+    mask = torch.ones(2, 200, dtype=torch.bool)
+    mask[:, :50] = False  # a prefix
+    mask[:, 100:200:7] = False  # single frames
+    mask[0, 60] = False  # one codebook of a frame
+    assert turns(mask, 5) == [50] or turns(mask, 5)[0] == 50
+    assert turns(torch.ones(2, 50, dtype=torch.bool), 5) == []
