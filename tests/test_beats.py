@@ -11,6 +11,7 @@ from conftest import noise, tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harp_app.interrupt import Asking
 from vampnet import beat_network, beats
 from vampnet.beats import NO_BEATS, TRACKERS, Beats, beat_grid, onsets, track
 
@@ -264,3 +265,33 @@ def test_blocks_of_the_envelope_leave_no_seam(monkeypatch):
     monkeypatch.setattr(beats, "_ENVELOPE_BLOCK", 37)
     np.testing.assert_allclose(beats.onset_envelope(mono), whole, atol=1e-7)
     assert len(whole) == len(mono) // 110 + 1
+
+
+@pytest.mark.skipif(not beat_network.available(), reason="madmom-infer is not installed")
+@pytest.mark.parametrize("n_frames", [1, 40, 600])
+@pytest.mark.filterwarnings("ignore:invalid value encountered in log")
+def test_the_likeliest_path_is_the_librarys(n_frames: int) -> None:
+    from madmom_infer.features.downbeats import DBNDownBeatTrackingProcessor
+
+    rng = np.random.default_rng(n_frames)
+    heard = 0.05 + 0.4 * rng.random((n_frames, 2))
+    heard[::24, 0] += 0.5  # beyond 1 in sum, as rounding may take it
+    bars = DBNDownBeatTrackingProcessor([3, 4], min_bpm=60.0, max_bpm=200.0, fps=50)
+    for model in bars.hmms:
+        path, total = beat_network._likeliest_path(model, heard)
+        wanted, likely = model.viterbi(heard)
+        np.testing.assert_array_equal(path, wanted)
+        assert total == pytest.approx(likely)
+
+
+@pytest.mark.skipif(not beat_network.available(), reason="madmom-infer is not installed")
+def test_who_listens_can_be_stopped_at_every_frame() -> None:
+    asked = []
+    with Asking(lambda: asked.append(None)):
+        beat_network.decode(np.full((300, 2), 0.2))
+    assert len(asked) > 2 * 300  # in both models of bars
+    asked.clear()
+    network = beat_network.BeatNetwork()
+    with torch.inference_mode(), Asking(lambda: asked.append(None)):
+        network(torch.zeros(10 * beat_network._BLOCK_FRAMES, 150))
+    assert len(asked) > 2 * 10  # in both layers
