@@ -10,7 +10,14 @@ import torch
 from conftest import chord
 
 from vampnet.codec.spectral import SpectralCodec
-from vampnet.codec.synthesis import Band, magnitudes, peak_of, sound, three_bands
+from vampnet.codec.synthesis import (
+    Band,
+    magnitudes,
+    peak_of,
+    peak_phase,
+    sound,
+    three_bands,
+)
 from vampnet.training.quantizer import k_means, principal_axes
 
 HOP = 768
@@ -28,6 +35,13 @@ def test_windowed_is_one_shot(tiny_codec: SpectralCodec) -> None:
     finally:
         tiny_codec.max_window = usual
     assert float((pieces - whole).abs().max()) < 5e-3 * float(whole.abs().max())
+
+
+def test_phases_come_again_however_far_they_are() -> None:
+    repeat, n_fft, hop = 128, 256, 48
+    magnitude = torch.rand(1, repeat, n_fft // 2, generator=torch.Generator().manual_seed(1))
+    phases = peak_phase(magnitude.repeat(1, 200, 1), n_fft, hop, repeat).unflatten(1, (200, -1))
+    torch.testing.assert_close(phases[:, -1], phases[:, 0], rtol=0, atol=1e-5)
 
 
 def test_codes_move_with_the_sound(tiny_codec: SpectralCodec) -> None:

@@ -98,7 +98,8 @@ def peak_phase(magnitude: Tensor, n_fft: int, hop: int, repeat: int) -> Tensor:
     bins = torch.arange(magnitude.shape[-1], device=magnitude.device)
     cycles = ((bins + away) * (hop / n_fft * repeat)).round()
     cycles = cycles.gather(-1, peak_of(magnitude))
-    column = torch.arange(magnitude.shape[1], device=magnitude.device)[:, None] + 0.5
+    # every ``repeat`` columns the phase is the same: counted on, it would outgrow float32
+    column = torch.arange(magnitude.shape[1], device=magnitude.device)[:, None] % repeat + 0.5
     turns = cycles * column % repeat / repeat  # at the middle of a column's window
     return torch.polar(torch.ones_like(turns), 2 * math.pi * (turns + bins % 2 * 0.5))
 
