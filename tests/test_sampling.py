@@ -288,16 +288,21 @@ def test_tokens_are_drawn_with_their_probabilities() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_logits_that_are_no_numbers_end_in_an_error(bad: float) -> None:
+@pytest.mark.parametrize("token", [0, -1])
+@pytest.mark.parametrize(
+    "filters", [{}, {"typical_mass": 0.2, "typical_min_tokens": 1}, {"top_p": 0.5}], ids=str
+)
+def test_logits_that_are_no_numbers_end_in_an_error(bad: float, token: int, filters: dict) -> None:
     class Broken(Toy):
         def classify(self, hidden: torch.Tensor, codebook: int | None = None) -> torch.Tensor:
             logits = super().classify(hidden, codebook)
-            logits[0, 0] = bad
+            logits[..., token] = bad
             return logits
 
     codes = torch.zeros(1, 3, 8, dtype=torch.long)
+    how = Sampling(steps=2, **filters)
     with pytest.raises(RuntimeError, match="not finite numbers"):
-        generate(Broken(), codes, torch.ones_like(codes).bool(), Sampling(steps=2), streams(1))
+        generate(Broken(), codes, torch.ones_like(codes).bool(), how, streams(1))
 
 
 def test_progress_reaches_the_end_and_can_stop_it() -> None:

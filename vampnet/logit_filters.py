@@ -34,7 +34,8 @@ def typical_filter(logits: Tensor, mass: float, min_tokens: int) -> Tensor:
     rank = torch.arange(logits.shape[-1], device=logits.device)
     drop_ordered = (rank >= kept.clamp(min=min_tokens)).expand_as(order)
     drop = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, drop_ordered)
-    return logits.masked_fill(drop, -math.inf)
+    # of broken logits (NaN, +inf) none is left out, or the broken one might be
+    return logits.masked_fill(drop & ~log_p.isnan(), -math.inf)
 
 
 def pull_to_mean(token: Tensor, logits: Tensor, vectors: Tensor, pull: float) -> Tensor:
