@@ -102,11 +102,12 @@ def _listen(clip: Clip, heard: Heard, settings: Settings, rate_hz: int, limits: 
     wants_beats = settings.prompt.needs_beats and settings.bpm is None and heard.beats is None
     wants_onsets = settings.prompt.needs_onsets and heard.onsets_s is None
     if wants_beats or wants_onsets:
-        mono = Region.read(clip.path, limits).to_model(rate_hz, mono=True)[0]
+        region = Region.read(clip.path, limits)
+        sound = region.to_model(rate_hz, mono=not settings.stereo)[:, 0]
         if wants_beats:
-            heard = replace(heard, beats=track(mono, rate_hz))
+            heard = replace(heard, beats=track(sound, rate_hz))
         if wants_onsets:
-            heard = replace(heard, onsets_s=onsets(mono, rate_hz))
+            heard = replace(heard, onsets_s=onsets(sound, rate_hz))
     return heard
 
 

@@ -150,6 +150,14 @@ def test_rate_level_and_channels_do_not_move_the_beat():
     assert f_measure(heard.times_s, true_beats) >= 0.95
 
 
+def test_an_inverted_channel_hides_no_beat():
+    audio, true_beats, _ = groove("rock", 120, 4.0)
+    for other in (-1.0, -0.97, 0.0):
+        heard = track(torch.stack([audio, other * audio]), RATE_HZ, tracker="envelope")
+        assert f_measure(heard.times_s, true_beats) >= 0.95
+        assert onsets(torch.stack([audio, other * audio]), RATE_HZ) == onsets(audio, RATE_HZ)
+
+
 @pytest.mark.skipif("network" not in HERE, reason="needs madmom-infer")
 def test_long_audio_is_decoded_in_windows_without_a_seam(monkeypatch):
     audio, true_beats, _ = groove("rock", 120, 30.0)

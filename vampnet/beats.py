@@ -31,6 +31,7 @@ _SMOOTHING_S = 0.02  # spread of an attack where beats are sought: players are n
 _ENVELOPE_BLOCK = 12_000  # frames, a minute: memory stays flat
 
 _SILENCE = 1e-4  # peak, -80 dBFS
+_CANCELLED = 0.01  # of the loudest channel's power: less of a mean is what cancelling left
 _SHORTEST_S = 0.5  # below this there is no beat to speak of
 _LONGEST_LOOP_S = 12.0  # shorter regions are also heard as a loop that comes round again
 _LOOP_TOLERANCE_BEATS = 0.04
@@ -161,11 +162,19 @@ def _mono(samples: Tensor, sample_rate: int) -> np.ndarray:
     if samples.ndim not in (1, 2):
         raise ValueError(f"samples must be (C, S) or (S,), not of shape {tuple(samples.shape)}")
     audio = samples.detach().float().cpu()
-    audio = audio.mean(dim=0) if audio.ndim == 2 else audio
+    audio = _mixed(audio) if audio.ndim == 2 else audio
     peak = float(audio.abs().max()) if audio.numel() else 0.0
     if not peak > _SILENCE:
         return np.zeros(0, dtype=np.float32)
     return resample(audio[None] / peak, sample_rate, _RATE_HZ)[0].numpy()
+
+
+def _mixed(channels: Tensor) -> Tensor:
+    """The mean of (C, S); the loudest channel where they cancel each other (one is inverted)."""
+    mean, powers = channels.mean(dim=0), channels.square().mean(dim=1)
+    if mean.square().mean() < _CANCELLED * powers.max():
+        return channels[powers.argmax()]
+    return mean
 
 
 # --- the trackers: each gives beats (n, 2), time in seconds and place in the bar (1 = downbeat) --

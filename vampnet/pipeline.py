@@ -219,13 +219,13 @@ class Pipeline:
         self, audio: Tensor, prompt: Prompt, bpm: float | None, offset_s: float
     ) -> tuple[Beats | None, tuple[float, ...] | None]:
         """Beats (from the grid, else tracked) and onsets, where the prompt asks for them."""
-        rate_hz, mono = self.codec.sample_rate, audio[:, 0].mean(0)
+        rate_hz, heard = self.codec.sample_rate, audio[:, 0]
         beats = None
         if bpm is not None:
             beats = beat_grid(bpm, audio.shape[-1] / rate_hz, offset_s)
         elif prompt.needs_beats:
-            beats = track(mono, rate_hz)
-        return beats, onsets(mono, rate_hz) if prompt.needs_onsets else None
+            beats = track(heard, rate_hz)
+        return beats, onsets(heard, rate_hz) if prompt.needs_onsets else None
 
     def _fill(
         self,
