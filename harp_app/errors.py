@@ -29,6 +29,24 @@ def plain(text: str) -> str:
     return text.replace("503", "5\u00a003") or "Something went wrong in the server."
 
 
+def told(error: Exception, job_id: str, what: str) -> str:
+    """Log the error that ended ``what`` ("job") and return what the user reads of it.
+
+    A user's own mistakes are logged as that sentence alone: their texts hold what the user wrote,
+    which could hold lines and escapes that forge a log.
+    """
+    text = sentence(error, job_id)
+    if _is_mistake(error):
+        log.info("%s %s failed: %s", what, job_id, text)
+    else:
+        log.error("%s %s failed", what, job_id, exc_info=error)
+    return text
+
+
+def _is_mistake(error: BaseException) -> bool:
+    return isinstance(error, ValueError) and not isinstance(error, UnicodeError)
+
+
 def sentence(error: BaseException, job_id: str) -> str:
     """Return what the user reads of ``error``.
 
@@ -37,7 +55,7 @@ def sentence(error: BaseException, job_id: str) -> str:
     """
     if isinstance(error, MemoryError):
         return plain("The clip is too long for this machine's memory; choose a shorter one.")
-    if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
+    if _is_mistake(error):
         return plain(str(error))
     if "out of memory" in str(error):
         return plain("The machine's graphics memory is full; choose a shorter clip.")

@@ -7,7 +7,6 @@ HARP's three are open to the world.
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,7 +19,7 @@ import gradio as gr
 from gradio import themes
 
 from harp_app import controls, sliders
-from harp_app.errors import sentence
+from harp_app.errors import told
 from harp_app.jobs import Cancelled, Job, Jobs
 from harp_app.preview import NOTHING_YET, Clip, Heard, open_clip, show_mask
 from harp_app.process import Processor
@@ -28,8 +27,6 @@ from harp_app.protocol import CARD, Harp, as_it_is, component, mount_endpoint, t
 from harp_app.storage import renew
 from harp_app.takes import MOST_TAKES, NO_TAKE, Take, make_takes, named, progress
 from vampnet.presets import Preset
-
-log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 DEMO_CLIP = HERE.parent / "docs" / "demo" / "loop.flac"  # in a checkout
@@ -341,7 +338,4 @@ def _problem(text: str) -> str:
 
 def _told(error: Exception, job: Job | None = None) -> str:
     """What the user reads of an error; the log has its details."""
-    job_id = job.id if job else Job("page", 0).id
-    level = logging.INFO if isinstance(error, ValueError) else logging.ERROR
-    log.log(level, "page request %s failed", job_id, exc_info=error)
-    return sentence(error, job_id)
+    return told(error, job.id if job else Job("page", 0).id, "page request")

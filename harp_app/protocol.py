@@ -8,7 +8,6 @@ With both, three things are put right here: nothing but the job queue makes anyo
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,12 +19,10 @@ from gradio.data_classes import FileData
 
 from harp_app import wire
 from harp_app.controls import Control
-from harp_app.errors import sentence
+from harp_app.errors import told
 from harp_app.jobs import Cancelled, Job, Jobs
 from harp_app.process import Answer, Mark, Processor
 from harp_app.storage import renew
-
-log = logging.getLogger(__name__)
 
 # Under these keys the middleware leaves, in the ASGI scope, the job of a POST and its place in the
 # order of arrivals.
@@ -178,14 +175,8 @@ def _process_handler(harp: Harp, jobs: Jobs, processor: Processor) -> Callable[.
         except Cancelled as end:
             raise gr.Error(str(end), print_exception=False) from None
         except Exception as error:
-            log.log(
-                logging.INFO if isinstance(error, ValueError) else logging.ERROR,
-                "job %s of %s failed",
-                job.id,
-                job.client,
-                exc_info=error,
-            )
-            raise gr.Error(sentence(error, job.id), print_exception=False) from None
+            text = told(error, job.id, f"job of {job.client}")
+            raise gr.Error(text, print_exception=False) from None
         return (*(str(file) for file in answer.files), label_list(harp, answer.marks))
 
     return process

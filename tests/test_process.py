@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harp_app import controls
-from harp_app.errors import ErrorLines, of_payload, plain, sentence
+from harp_app.errors import ErrorLines, of_payload, plain, sentence, told
 from harp_app.jobs import Cancelled, Job
 from harp_app.models import Models
 from harp_app.process import Processor, ascii_stem, marks, within
@@ -345,6 +345,17 @@ def test_only_what_is_meant_for_users_is_shown():
         shown = sentence(error, "ab12")
         assert "secret" not in shown and "ab12" in shown
     assert "memory" in sentence(MemoryError(), "ab")
+
+
+def test_what_a_user_wrote_forges_no_log(caplog):
+    caplog.set_level("INFO")
+    bad = ValueError("Seed is '\x1b[2J\n2026-01-01 forged'")
+    assert told(bad, "ab12", "job") == sentence(bad, "ab12")
+    assert told(KeyError("secret"), "cd34", "job").endswith("under cd34.")
+    mistake, broken = caplog.records
+    assert mistake.exc_info is None and mistake.levelname == "INFO"
+    assert mistake.getMessage().isprintable() and "ab12" in mistake.getMessage()
+    assert broken.exc_info and broken.levelname == "ERROR"
 
 
 def test_payloads_of_all_shapes_become_sentences():
