@@ -64,11 +64,12 @@ FAKE_PRESETS: Mapping[str, Preset] = {
 
 @dataclass
 class Running:
-    """A server at work: its address, what it is built of, the pipeline behind it."""
+    """A server at work: its address, what it is built of, the pipeline behind it, its loadings."""
 
     address: str
     endpoint: server.Endpoint
     pipeline: Any
+    loads: list[str]
 
 
 @contextlib.contextmanager
@@ -76,7 +77,8 @@ def running(pipeline: Any, presets=FAKE_PRESETS, models=None, **options: Any) ->
     """Serve on a free port of 127.0.0.1 in a thread; stop it at the end."""
     chosen = server.Options(**{"port": 0, **options})
     listener = server.bind(chosen.host, chosen.port)
-    known = Models(models, load=lambda place, device: pipeline)
+    loads: list[str] = []
+    known = Models(models, load=lambda place, device: loads.append(place) or pipeline)
     endpoint = server.build(chosen, known, presets)
     ready, found = threading.Event(), []
     thread = threading.Thread(
@@ -86,7 +88,7 @@ def running(pipeline: Any, presets=FAKE_PRESETS, models=None, **options: Any) ->
     assert ready.wait(20), "the server did not start"
     address = f"http://127.0.0.1:{listener.getsockname()[1]}{chosen.prefix}"
     try:
-        yield Running(address, endpoint, pipeline)
+        yield Running(address, endpoint, pipeline, loads)
     finally:
         found[0].should_exit = True
         thread.join(15)

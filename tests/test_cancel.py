@@ -74,8 +74,9 @@ def test_a_client_that_goes_away_frees_the_machine(slow, site, tmp_path):
 
 
 def test_the_model_stays_loaded_through_cancels(slow, site, tmp_path):
-    before = site.endpoint.processor.models.get("default")
-    slow.start(slow.upload(clip(tmp_path)), slow.values())
-    assert site.pipeline.started.wait(5)
-    slow.cancel()
-    assert site.endpoint.processor.models.get("default") is before
+    for _ in range(2):
+        site.pipeline.started.clear()
+        slow.start(slow.upload(clip(tmp_path)), slow.values())
+        assert site.pipeline.started.wait(5)
+        slow.cancel()
+    assert len(site.loads) == 1

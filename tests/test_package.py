@@ -26,6 +26,15 @@ SOURCES = sorted([*ROOT.glob("vampnet/**/*.py"), *ROOT.glob("harp_app/**/*.py")]
 IMPORT_NAMES = {
     "import-linter": "importlinter",
     "beat-this": "beat_this",
+    "pillow": "PIL",
+}
+WEIGHT_DOORS = {  # each reads or writes weights or tokens of a kind of its own
+    "vampnet.weight_files",
+    "vampnet.checkpoints",
+    "vampnet.beat_network",
+    "vampnet.evaluation.musicnn",
+    "vampnet.evaluation.runs",
+    "vampnet.training.tokens",
 }
 
 pytestmark = pytest.mark.skipif(not SOURCES, reason="needs the checkout")
@@ -35,15 +44,20 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports_of(path: Path) -> set[str]:
-    """The top-level packages that a file imports anywhere in it."""
+def modules_of(path: Path) -> set[str]:
+    """The modules that a file imports anywhere in it, by their full names."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {name.name.partition(".")[0] for name in node.names}
+            found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.partition(".")[0])
+            found.add(node.module)
     return found
+
+
+def imports_of(path: Path) -> set[str]:
+    """The top-level packages that a file imports anywhere in it."""
+    return {name.partition(".")[0] for name in modules_of(path)}
 
 
 def run_python(code: str, *, path: Path = ROOT, cwd: Path = ROOT) -> str:
@@ -108,6 +122,22 @@ def test_one_door_for_each_kind_of_file():
         if not name.startswith("harp_app"):
             assert not imported & {"gradio", "pyharp"}, f"{name}: only harp_app knows gradio"
         assert "dac" not in imported and "audiotools" not in imported, name
+        if name != "vampnet.download":
+            opens = {"urllib.request", "http.client", "huggingface_hub", "requests", "httpx"}
+            assert not modules_of(path) & opens, f"{name}: only vampnet.download asks the network"
+        if name not in WEIGHT_DOORS:
+            assert "safetensors.torch" not in modules_of(path), f"{name} opens weights"
+
+
+def test_what_is_imported_is_declared():
+    project = PROJECT["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    declared = {re.match(r"[\w.-]+", line).group() for lines in lists for line in lines}  # type: ignore
+    known = {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in declared}
+    known |= {*sys.stdlib_module_names, "vampnet", "harp_app", "pyharp", "typing_extensions"}
+    for path in SOURCES:
+        undeclared = imports_of(path) - known
+        assert not undeclared, f"{module_name(path)} imports {sorted(undeclared)}"
 
 
 def test_every_module_has_a_layer():

@@ -178,9 +178,29 @@ def test_health_tells_the_queue(client):
 
 def test_health_is_answered_to_a_bare_http_client(site):
     connection = http.client.HTTPConnection("127.0.0.1", int(site.address.rsplit(":", 1)[1]))
-    connection.request("HEAD", "/")
-    assert connection.getresponse().status == 200
+    for method, path in (("HEAD", "/"), ("HEAD", "/health"), ("GET", "/health")):
+        connection.request(method, path)
+        answer = connection.getresponse()
+        assert answer.status == 200, (method, path)
+        said = answer.read()
+    assert json.loads(said)["status"] == "ok"
     connection.close()
+
+
+def test_gradio_is_told_to_tell_nobody_anything():
+    code = (
+        "import os\n"
+        "from harp_app import server\n"
+        "from harp_app.models import Models\n"
+        "endpoint = server.build(server.Options(port=0), Models(load=lambda *place: None))\n"
+        "import gradio.analytics\n"
+        "print(gradio.analytics.analytics_enabled(), os.environ['GRADIO_ANALYTICS_ENABLED'])\n"
+        "endpoint.close()\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADIO_")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["False", "False"], done.stderr[-2000:]
 
 
 # -- what is left on the disk, and the end
