@@ -1,7 +1,6 @@
 """Run a measurement with the processor's time of this process in place of the wall clock.
 
     OMP_NUM_THREADS=1 python benchmarks/processor_time.py -m vampnet bench --channels 2
-    OMP_NUM_THREADS=1 python benchmarks/processor_time.py benchmarks/full_size.py --runs 1
 
 For a machine that has other work to do: with one thread the figures then tell what the work costs,
 not how long it waited for its turn.
