@@ -196,6 +196,7 @@ def test_codebooks_are_the_raw_rows():
         (torch.zeros(1, 4, 5, dtype=torch.int64), 8, "N' <= 3"),
         (torch.zeros(1, 3, 5, dtype=torch.int64), 41, "n_samples is 41, must be 1..40"),
         (torch.zeros(1, 3, 5, dtype=torch.int64), 0, "n_samples is 0"),
+        (torch.zeros(1, 3, 5, dtype=torch.int64), 5.0, "n_samples is 5.0"),
         (torch.full((1, 3, 5), 16), 8, "16 to 16.*0..15.*mask token"),
         (torch.full((1, 3, 5), -1), 8, "-1 to -1"),
     ],
@@ -203,6 +204,26 @@ def test_codebooks_are_the_raw_rows():
 def test_codes_that_cannot_be_decoded(codes, n_samples, words):
     with pytest.raises(ValueError, match=words):
         small(DAC).decode(codes, n_samples)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.complex64])
+def test_codes_of_another_kind(dtype):
+    with pytest.raises(ValueError, match=f"codes are {dtype}.*whole numbers"):
+        small(DAC).decode(torch.ones(1, 3, 5, dtype=dtype), 8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int16, torch.float16])
+def test_audio_of_another_kind(dtype):
+    with pytest.raises(ValueError, match=f"audio is {dtype}, must be torch.float32"):
+        small(DAC).encode(torch.ones(1, 1, 50, dtype=dtype))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_audio_that_is_no_numbers(bad):
+    audio = noise(2, 1, 50)
+    audio[1, 0, 49] = bad
+    with pytest.raises(ValueError, match="not finite numbers"):
+        small(DAC).encode(audio)
 
 
 @pytest.mark.parametrize("shape", [(2, 100), (1, 2, 100), (1, 1, 0)])
@@ -219,6 +240,9 @@ def test_audio_of_another_shape(shape):
         (DAC, {"codebook_dim": [4, 4, 4]}, "codebook_dim is"),
         (DAC, {"sample_rate": "44100"}, "sample_rate is '44100'"),
         (DAC, {"encoder_rates": []}, "encoder_rates is"),
+        (DAC, {"encoder_rates": [8, 1], "decoder_rates": [4, 2]}, r"\[8, 1\].*2 or more"),
+        (DAC, {"decoder_dim": 3}, "decoder_dim is 3.*4 or more"),
+        (LAC, {"decoder_dim": 3}, "decoder_dim is 3.*4 or more"),
     ],
 )
 def test_sizes_that_do_not_work(family, changes, words):

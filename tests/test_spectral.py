@@ -44,6 +44,39 @@ def test_phases_come_again_however_far_they_are() -> None:
     torch.testing.assert_close(phases[:, -1], phases[:, 0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("hop_length", value) for value in (768.0, 767, 1, True, -768, 0, 100_000, "768")),
+        *(("sample_rate", value) for value in (8000, 44100.0, 10**9, None)),
+        *(("smooth_from", value) for value in (None, "x", 1.5, -1, 5)),
+        *(("momentum", value) for value in ("x", None, True, 1.0, -0.1, math.nan)),
+        *(("iterations", value) for value in (-5, 2.0, None)),
+        *(("kernel", 6), ("blocks", -1), ("dim", 0), ("vocab_size", 32.0)),
+        *(("coarse_sizes", value) for value in ([], 3, [1, 0, 2, 3], "abc")),
+    ],
+)
+def test_values_that_it_cannot_work_with_are_refused(name: str, value: object) -> None:
+    few = {"vocab_size": 4, "coarse_sizes": (1, 1, 1, 1), "fine_sizes": (1,), "dim": 4}
+    with pytest.raises(ValueError, match=f"^{name} is "):
+        SpectralCodec(**{**few, name: value})
+
+
+@pytest.mark.parametrize("changes", [
+    {"hop_length": 16}, {"hop_length": 4096}, {"sample_rate": 9600}, {"sample_rate": 96_000},
+    {"smooth_from": 0}, {"smooth_from": 2}, {"momentum": 0}, {"iterations": 0},
+])  # fmt: skip
+def test_values_at_the_edge_work(changes: dict) -> None:
+    codec = SpectralCodec(**{
+        "vocab_size": 4, "coarse_sizes": (1, 1), "fine_sizes": (1,), "dim": 4, "blocks": 0,
+        "iterations": 2, **changes,
+    }).eval()  # fmt: skip
+    n_samples = 3 * codec.hop_length + 1
+    codes = codec.encode(0.1 * torch.randn(1, 1, n_samples))
+    assert codes.shape == (1, 3, 4)
+    assert torch.isfinite(codec.decode(codes, n_samples)).all()
+
+
 def test_codes_move_with_the_sound(tiny_codec: SpectralCodec) -> None:
     audio = chord(3.0)[None]
     later = torch.nn.functional.pad(audio, (10 * HOP, 0))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from vampnet.audio import all_finite
+from vampnet.codes import check_codes
 
 
 class Window(NamedTuple):
@@ -60,10 +64,9 @@ class Codec(nn.Module):
 
         audio: float (B, 1, S) at `sample_rate`, nominally within -1..1; its end is filled up with
         silence to a whole frame. Returns int64 (B, N, T), T = ceil(S / hop_length), 0 <= code < V.
-        Raises ValueError for another shape or no samples.
+        Raises ValueError for another shape or number format than the codec's, no samples, NaN.
         """
-        if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
-            raise ValueError(f"audio has shape {tuple(audio.shape)}, must be (B, 1, S) with S >= 1")
+        self._check_audio(audio)
         hop = self.hop_length
         n_items, _, n_samples = audio.shape
         n_frames = -(-n_samples // hop)
@@ -84,7 +87,7 @@ class Codec(nn.Module):
 
         codes: integers (B, N', T) with 1 <= N' <= N; only the first N' codebooks are heard.
         n_samples: 1..T * hop_length. Returns float (B, 1, n_samples) at `sample_rate`, aligned with
-        what was encoded. Raises ValueError for another shape or a code outside 0..V-1.
+        what was encoded. Raises ValueError for another shape or kind or a code outside 0..V-1.
         """
         self._check_codes(codes, n_samples)
         hop = self.hop_length
@@ -102,6 +105,14 @@ class Codec(nn.Module):
             audio[items, :, first:last] = found[:, :, first - offset : last - offset]
         return audio
 
+    def _check_audio(self, audio: Tensor) -> None:
+        if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
+            raise ValueError(f"audio has shape {tuple(audio.shape)}, must be (B, 1, S) with S >= 1")
+        if audio.dtype != self.codebooks.dtype:
+            raise ValueError(f"audio is {audio.dtype}, must be {self.codebooks.dtype}")
+        if len(audio) and not all_finite(audio):
+            raise ValueError("audio holds values that are not finite numbers (NaN or infinity)")
+
     def _check_codes(self, codes: Tensor, n_samples: int) -> None:
         if codes.ndim != 3 or not 1 <= codes.shape[1] <= self.n_codebooks or codes.shape[2] < 1:
             raise ValueError(
@@ -109,14 +120,9 @@ class Codec(nn.Module):
                 f"1 <= N' <= {self.n_codebooks} and T >= 1"
             )
         longest = codes.shape[2] * self.hop_length
-        if not 1 <= n_samples <= longest:
+        if not isinstance(n_samples, Integral) or not 1 <= n_samples <= longest:
             raise ValueError(f"n_samples is {n_samples}, must be 1..{longest} for these codes")
-        low, high = int(codes.min()), int(codes.max())
-        if low < 0 or high >= self.vocab_size:
-            raise ValueError(
-                f"codes run from {low} to {high}, must be within 0..{self.vocab_size - 1} "
-                "(a mask token cannot be decoded)"
-            )
+        check_codes(codes, self.vocab_size - 1, note=" (a mask token cannot be decoded)")
 
     def _windows(self, n_items: int, n_frames: int, context: int) -> Iterator[tuple[slice, Window]]:
         """The windows over `n_frames`, each for as many items as fit into `max_window` frames."""
@@ -131,3 +137,18 @@ class Codec(nn.Module):
             window = Window(max(0, start - context), min(n_frames, end + context), start, end)
             for first in range(0, n_items, at_once):
                 yield slice(first, min(first + at_once, n_items)), window
+
+
+def check_sizes(sizes: Mapping[str, Any], least: Mapping[str, int]) -> None:
+    """ValueError where one of a family's sizes is no whole number, or below ``least`` (else 1).
+
+    Those whose names end in ``_rates`` or ``_sizes`` are lists of such numbers.
+    """
+    for name, value in sizes.items():
+        numbers, smallest = [value], least.get(name, 1)
+        if name.endswith(("_rates", "_sizes")):
+            numbers = value if isinstance(value, list | tuple) else []
+        if not numbers or any(type(n) is not int or n < smallest for n in numbers):
+            raise ValueError(
+                f"{name} is {value!r}; it must be made of whole numbers, {smallest} or more"
+            )

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, prod
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from vampnet.codec.codec import Codec
+from vampnet.codec.codec import Codec, check_sizes
 from vampnet.codec.fast import FastNetwork, HalfNetwork, usable
 from vampnet.codec.layers import Snake, down, residual_unit, same_conv, up
 from vampnet.codec.quantizer import ResidualQuantizer
 
 DILATIONS = (1, 3, 9)
 KERNEL = 7
+# A stride of 1 changes no rate, and its padding would lose or make up a frame. Each decoder rate
+# halves decoder_dim besides.
+LEAST = {"encoder_rates": 2, "decoder_rates": 2}
 
 
 class DAC(Codec):
@@ -54,7 +56,8 @@ class DAC(Codec):
             codebook_dim=codebook_dim,
             sample_rate=sample_rate,
         )
-        _check_sizes(self.kwargs)
+        sizes = {k: v for k, v in self.kwargs.items() if (k, v) != ("latent_dim", None)}
+        check_sizes(sizes, {**LEAST, "decoder_dim": 2 ** len(decoder_rates)})
         self._check_rates(encoder_rates, decoder_rates)
         width = encoder_dim * 2 ** len(encoder_rates) if latent_dim is None else latent_dim
         self.sample_rate = sample_rate
@@ -150,12 +153,3 @@ def decoder_reach(rates: Sequence[int], unit_reach: int) -> int:
         step //= rate
         samples += step * unit_reach
     return ceil(samples / prod(rates))
-
-
-def _check_sizes(kwargs: dict[str, Any]) -> None:
-    for name, value in kwargs.items():
-        sizes = value if name.endswith("_rates") else [value]
-        if name == "latent_dim" and value is None:
-            continue
-        if not sizes or any(type(size) is not int or size < 1 for size in sizes):
-            raise ValueError(f"{name} is {value!r}; it must be made of whole numbers, 1 or more")

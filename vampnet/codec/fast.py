@@ -41,7 +41,8 @@ def usable(x: Tensor) -> bool:
 class FastNetwork:
     """What `network` computes, without gradients. Weights are prepared at first use.
 
-    A weight that is loaded or changed in place later is noticed and prepared anew.
+    A weight that is loaded or changed in place later is noticed and prepared anew; one changed
+    through ``.data`` is not.
     """
 
     dtype = torch.float32

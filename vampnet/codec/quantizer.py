@@ -1,6 +1,9 @@
-"""Residual vector quantisation with factorised, cosine-matched codebooks (Kumar et al. 2023)."""
+"""Vector quantisers: residual ones with factorised, cosine-matched codebooks (Kumar et al. 2023),
+and product quantisers (Jegou et al., TPAMI 2011)."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -65,3 +68,41 @@ class ResidualQuantizer(nn.ModuleList):
         for stage, row in others:
             total = total + stage.lookup(row)
         return total
+
+
+def nearest(x: Tensor, rows: Tensor) -> Tensor:
+    """Index of the nearest row for each vector: float (..., D), (V, D) -> int64 (...)."""
+    return (x @ rows.T - rows.square().sum(-1) / 2).argmax(-1)
+
+
+class ProductQuantizer(nn.Module):
+    """Principal axes in groups, a codebook a group.
+
+    ``basis`` (F, sum of sizes) holds orthonormal axes; group g quantises its own coordinates.
+    """
+
+    basis: Tensor
+
+    def __init__(self, width: int, sizes: list[int], vocab_size: int):
+        super().__init__()
+        self.sizes = sizes
+        self.register_buffer("basis", torch.zeros(width, sum(sizes)))
+        for g, size in enumerate(sizes):
+            self.register_buffer(f"rows_{g}", torch.zeros(vocab_size, size))
+
+    def rows(self, group: int) -> Tensor:
+        """The codebook of a group, (V, size)."""
+        return cast(Tensor, getattr(self, f"rows_{group}"))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x: float (..., F). Returns int64 (..., groups), the nearest row of each group."""
+        parts = (x @ self.basis).split(self.sizes, dim=-1)
+        found = [nearest(part, self.rows(g)) for g, part in enumerate(parts)]
+        return torch.stack(found, dim=-1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes: int64 (..., g) with g <= groups. Returns float (..., F)."""
+        n = codes.shape[-1]
+        parts = [embedding(codes[..., g], self.rows(g)) for g in range(n)]
+        axes = self.basis[:, : sum(self.sizes[:n])]
+        return torch.cat(parts, dim=-1) @ axes.T

@@ -15,18 +15,22 @@ from the magnitudes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vampnet.codec.codec import Codec
+from vampnet.codec.codec import Codec, check_sizes
+from vampnet.codec.quantizer import ProductQuantizer
 from vampnet.codec.synthesis import REPEAT, Band, sound, three_bands
 
 LEVEL_FLOOR = 3e-5  # amplitude of a sine below which the bands stop listening (-90 dBFS)
 MAGNITUDE_FLOOR = 1e-6  # the same for the spectra that the decoder makes
+RATES_HZ = (9_600, 96_000)  # below, its bands reach past half the rate; above, they hold no bin
+HOP_UNIT = 16  # samples; a frame of the lowest band at its decimated rate
+LONGEST_HOP = 4096  # samples, the longest window: a longer frame would have gaps
 PITCHED_PLANS = 3  # the first so many of an Analysis's plans tile the frequency axis
 WIDE_EDGES_HZ = (20.0, 180.0, 450.0, 1000.0, 2200.0, 5000.0)  # short-window bands for the attacks
 
@@ -120,48 +124,10 @@ class Analysis(nn.Module):
         return torch.cat(parts, dim=-1)
 
 
-def nearest(x: Tensor, rows: Tensor) -> Tensor:
-    """Index of the nearest row for each vector: float (..., D), (V, D) -> int64 (...)."""
-    return (x @ rows.T - rows.square().sum(-1) / 2).argmax(-1)
-
-
 def three_frame_mean(levels: Tensor) -> Tensor:
     """Levels averaged over time with weights (1, 2, 1) / 4: (B, T, F) in, (B, T, F) out."""
     edges = F.pad(levels.transpose(1, 2), (1, 1), mode="replicate").transpose(1, 2)
     return (edges[:, :-2] + 2 * levels + edges[:, 2:]) / 4
-
-
-class ProductQuantizer(nn.Module):
-    """Principal axes in groups, a codebook a group.
-
-    ``basis`` (F, sum of sizes) holds orthonormal axes; group g quantises its own coordinates.
-    """
-
-    basis: Tensor
-
-    def __init__(self, width: int, sizes: list[int], vocab_size: int):
-        super().__init__()
-        self.sizes = sizes
-        self.register_buffer("basis", torch.zeros(width, sum(sizes)))
-        for g, size in enumerate(sizes):
-            self.register_buffer(f"rows_{g}", torch.zeros(vocab_size, size))
-
-    def rows(self, group: int) -> Tensor:
-        """The codebook of a group, (V, size)."""
-        return cast(Tensor, getattr(self, f"rows_{group}"))
-
-    def encode(self, x: Tensor) -> Tensor:
-        """x: float (..., F). Returns int64 (..., groups), the nearest row of each group."""
-        parts = (x @ self.basis).split(self.sizes, dim=-1)
-        found = [nearest(part, self.rows(g)) for g, part in enumerate(parts)]
-        return torch.stack(found, dim=-1)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """codes: int64 (..., g) with g <= groups. Returns float (..., F)."""
-        n = codes.shape[-1]
-        parts = [F.embedding(codes[..., g], self.rows(g)) for g in range(n)]
-        axes = self.basis[:, : sum(self.sizes[:n])]
-        return torch.cat(parts, dim=-1) @ axes.T
 
 
 class Block(nn.Module):
@@ -237,7 +203,8 @@ class SpectralCodec(Codec):
     iterations: rounds of Griffin-Lim in the highest band; momentum: of its fast form.
 
     coarse_sizes, fine_sizes: principal axes each codebook quantises. smooth_from: coarse groups
-    from this one on describe spectra averaged over three frames, (1, 2, 1) / 4.
+    from this one on describe spectra averaged over three frames, (1, 2, 1) / 4. Raises ValueError
+    for values that the analysis or the decoder cannot work with.
     """
 
     family = "spectral"
@@ -262,6 +229,7 @@ class SpectralCodec(Codec):
     ):
         kwargs = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__(**kwargs)
+        _check(kwargs)
         self.sample_rate, self.hop_length, self.vocab_size = sample_rate, hop_length, vocab_size
         self.coarse_sizes, self.fine_sizes = list(coarse_sizes), list(fine_sizes)
         self.n_codebooks = len(self.coarse_sizes) + len(self.fine_sizes)
@@ -346,3 +314,21 @@ class SpectralCodec(Codec):
 
     def _decode_window(self, codes: Tensor) -> Tensor:
         return self.render(self.magnitude(codes))[:, None]
+
+
+def _check(kwargs: Mapping[str, Any]) -> None:
+    sizes = {name: value for name, value in kwargs.items() if name != "momentum"}
+    check_sizes(sizes, {"smooth_from": 0, "blocks": 0, "iterations": 0})
+    (lowest, highest), hop, n_coarse = RATES_HZ, kwargs["hop_length"], len(kwargs["coarse_sizes"])
+    momentum = kwargs["momentum"]
+    is_number = isinstance(momentum, int | float) and not isinstance(momentum, bool)
+    for name, fits, allowed in (
+        ("sample_rate", lowest <= kwargs["sample_rate"] <= highest, f"{lowest} to {highest} Hz"),
+        ("hop_length", hop % HOP_UNIT == 0 and hop <= LONGEST_HOP,
+         f"a multiple of {HOP_UNIT} samples up to {LONGEST_HOP}"),
+        ("smooth_from", kwargs["smooth_from"] <= n_coarse, f"0 to {n_coarse}"),
+        ("kernel", kwargs["kernel"] % 2 == 1, "odd"),
+        ("momentum", is_number and 0 <= momentum < 1, "a number from 0 up, below 1"),
+    ):  # fmt: skip
+        if not fits:
+            raise ValueError(f"{name} is {kwargs[name]!r}; it must be {allowed}")

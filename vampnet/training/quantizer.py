@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vampnet.codec.spectral import ProductQuantizer, SpectralCodec, nearest, three_frame_mean
+from vampnet.codec.quantizer import ProductQuantizer, nearest
+from vampnet.codec.spectral import SpectralCodec, three_frame_mean
 
 CHUNK = 65536  # vectors compared with the codebook at once
 
