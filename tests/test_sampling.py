@@ -326,9 +326,59 @@ def test_progress_reaches_the_end_and_can_stop_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"steps": 0}, {"steps": 2.5}, {"steps": 4.0}, {"temperature": -1.0}, {"top_p": 1.5}]
+    ("name", "value"),
+    [
+        *(("steps", value) for value in (0, 2.5, 4.0, "a", True, None, 10**400)),
+        *(("temperature", value) for value in (-1.0, None, "1", math.nan)),
+        *(("top_p", value) for value in (1.5, True, [1])),
+        *(("by_codebook", value) for value in ("no", 1, None)),
+    ],
 )
-def test_values_out_of_range_are_named(change: dict) -> None:
-    (name, value), *_ = change.items()
-    with pytest.raises(ValueError, match=f"{name} is {value}"):
-        Sampling(**change)
+def test_values_out_of_range_are_named(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{name} is {value!r}")):
+        Sampling(**{name: value})
+
+
+@pytest.mark.parametrize("temperature", [1e-45, 1e-38, 1e-30])
+def test_a_temperature_too_small_to_divide_by_takes_the_likeliest(temperature: float) -> None:
+    codes = torch.zeros(1, 3, 20, dtype=torch.long)
+    mask = torch.ones_like(codes, dtype=torch.bool)
+    cold, least = (
+        generate(Toy(), codes, mask, Sampling(steps=3, temperature=t), streams(1))
+        for t in (0.0, temperature)
+    )
+    assert torch.equal(cold, least)
+
+
+def test_holes_need_no_code_and_come_back_as_int64() -> None:
+    mask = torch.ones(1, 3, 8, dtype=torch.bool)
+    for codes in (torch.full((1, 3, 8), -1), torch.full((1, 3, 8), 16, dtype=torch.uint8)):
+        found = generate(Toy(predicted=3), codes, mask, Sampling(steps=2), streams(1))
+        assert found.dtype == torch.int64 and int(found.min()) >= 0 and int(found.max()) < 16
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rng": []}, "rng is "),
+        ({"rng": torch.Generator()}, "rng is "),
+        ({"rng": [1]}, "rng is "),
+        ({"rng": streams(1, 2)}, "2 generators do not fit"),
+        ({"steps": 0}, "steps is 0"),
+        ({"steps": -1}, "steps is -1"),
+        ({"steps": 1.0}, "steps is 1.0"),
+        ({"mask": torch.ones(1, 3, 8).long()}, "mask is torch.int64"),
+        ({"mask": torch.ones(1, 3, 7).bool()}, "need one shape"),
+        ({"codes": torch.zeros(1, 3, 8)}, "codes are torch.float32"),
+        ({"codes": torch.full((1, 3, 8), 17)}, "17, must be within 0..16"),
+        ({"codes": torch.full((1, 3, 8), -1)}, "codes run from -1"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_refused(change: dict, words: str) -> None:
+    mask = torch.zeros(1, 3, 8, dtype=torch.bool)
+    mask[..., ::2] = True
+    given = {"codes": torch.zeros(1, 3, 8, dtype=torch.long), "mask": mask, "rng": streams(1)}
+    toy = Toy()
+    with pytest.raises(ValueError, match=words):
+        generate(toy, sampling=Sampling(steps=2), **{**given, **change})
+    assert not toy.seen

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vampnet.codes import check_codes
+
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # query, key, value, bias
 N_BUCKETS = 32  # relative positions share this many learned values a head
 EXACT_DISTANCE = 8  # frames up to which each distance has a bucket of its own
@@ -251,14 +253,16 @@ class VampNet(nn.Module):
     def latents(self, codes: Tensor) -> Tensor:
         """Codebook vectors of the tokens, the MASK row for unknown ones.
 
-        codes: int64 (B, N, T), each in 0..vocab_size. Returns float (B, N * latent_dim, T),
-        codebook-major.
+        codes: int64 (B, N, T), each in 0..vocab_size, at which no pass looks. Returns float
+        (B, N * latent_dim, T), codebook-major. Raises ValueError for another shape or kind.
         """
         c = self.config
-        if codes.dim() != 3 or codes.shape[1] != c.n_codebooks:
+        if codes.dim() != 3 or codes.shape[1] != c.n_codebooks or 0 in codes.shape:
             raise ValueError(
-                f"codes have shape {tuple(codes.shape)}; it must be (B, {c.n_codebooks}, T)"
+                f"codes have shape {tuple(codes.shape)}; it must be (B, {c.n_codebooks}, T) with "
+                "B and T 1 or more"
             )
+        check_codes(codes, c.vocab_size, look=False)
         table = torch.cat([self.codebooks, self.mask_rows[:, None]], dim=1).flatten(0, 1)
         first = torch.arange(c.n_codebooks, device=codes.device)[:, None] * (c.vocab_size + 1)
         rows = F.embedding(codes + first, table)
@@ -275,8 +279,9 @@ class VampNet(nn.Module):
     def _kept(self, name: str, weight: Tensor, extra: object, make: Callable[[], Tensor]) -> Tensor:
         """What `make` makes of `weight`, once for all passes where nothing is trained.
 
-        Made anew for another ``extra``, where the weight was loaded, moved or changed in place, and
-        inside what compiles the pass. What is made while a pass is recorded is the recording's.
+        Made anew for another ``extra``, where the weight was loaded, moved or changed in place (not
+        through ``.data``: that is not noticed), and inside what compiles the pass. What is made
+        while a pass is recorded is the recording's.
         """
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return make()
@@ -356,6 +361,9 @@ class VampNet(nn.Module):
         """Logits of the predicted codebooks.
 
         codes: int64 (B, N, T), ``mask_token`` where unknown. Returns float (B, P, T, V) with
-        P = n_codebooks - n_conditioning_codebooks. Raises ValueError for another codebook count.
+        P = n_codebooks - n_conditioning_codebooks. Raises ValueError for another shape or kind and,
+        on a CPU, for a code beyond ``mask_token``: it would be another codebook's.
         """
+        if codes.device.type == "cpu" and not torch.compiler.is_compiling():
+            check_codes(codes, self.mask_token)
         return self.classify(self.hidden(codes)).transpose(1, 2)

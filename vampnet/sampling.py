@@ -11,14 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from numbers import Real
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from vampnet.codes import check_codes
 from vampnet.logit_filters import pull_to_mean, top_p_filter, typical_filter
 
 MAX_STEPS = 1000
+LEAST_TEMPERATURE = 1e-20  # below, only the likeliest token can come, and a quotient may overflow
 NOT_FINITE = (
     "the model gave values that are not finite numbers; its weights are damaged or its "
     "number format is too narrow (try float32)"
@@ -54,7 +57,7 @@ class Sampling:
     """How the holes are filled.
 
     steps, fine_steps: passes of the coarse and of the coarse-to-fine model.
-    temperature: of the token distribution; 0 takes the likeliest token.
+    temperature: of the token distribution; 0 (and what is below 1e-20) takes the likeliest token.
     mask_temperature: scale of the annealed Gumbel noise in the confidence; larger = more random
     order. typical_mass: probability mass kept by typical filtering (0 = off), of which at least
     ``typical_min_tokens`` tokens stay. top_p: nucleus mass (0 = off). sample_cutoff: share of the
@@ -86,13 +89,20 @@ class Sampling:
         _check("top_p", self.top_p, 0.0, 1.0)
         _check("sample_cutoff", self.sample_cutoff, 0.0, 1.0)
         _check("mean_pull", self.mean_pull, 0.0, 1.0)
+        if not isinstance(self.by_codebook, bool):
+            raise ValueError(f"by_codebook is {self.by_codebook!r}; it must be True or False")
+        if self.temperature < LEAST_TEMPERATURE:
+            object.__setattr__(self, "temperature", 0.0)
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
+def _check(name: str, value: Any, low: float, high: float) -> None:
+    whole = isinstance(low, int)
+    kind: Any = int if whole else Real
+    if isinstance(value, bool) or not isinstance(value, kind):
+        words = "whole number" if whole else "number"
+        raise ValueError(f"{name} is {value!r}; it must be a {words} from {low} to {high}")
     if not low <= value <= high:
         raise ValueError(f"{name} is {value}; allowed is {low} to {high}")
-    if isinstance(low, int) and not isinstance(value, int):
-        raise ValueError(f"{name} is {value}; a whole number is needed")
 
 
 def schedule(progress: float) -> float:
@@ -225,24 +235,23 @@ def generate(
     consecutive groups and items of a group share their noise (the channels of a take).
     ``on_step(done, total)`` is called before the first pass and after each; what it raises ends
     the call. ``steps`` overrides ``sampling.steps``. Returns int64 (B, N, T), equal to ``codes``
-    wherever ``mask`` is False. Raises ValueError for shapes that do not fit, RuntimeError when the
-    model's logits are not finite.
+    wherever ``mask`` is False. Raises ValueError for what does not fit together and, on a CPU, for
+    a code that is heard and none of the model's; RuntimeError when its logits are not finite.
     """
     steps = sampling.steps if steps is None else steps
-    if codes.shape != mask.shape or codes.shape[0] % max(1, len(rng)):
-        raise ValueError(
-            f"codes {tuple(codes.shape)}, mask {tuple(mask.shape)} and {len(rng)} generators "
-            "do not fit: codes and mask need one shape, the batch a multiple of the generators"
-        )
+    _check("steps", steps, 1, MAX_STEPS)
+    _check_fit(codes, mask, rng)
+    first = model.n_conditioning_codebooks
+    hole = mask.clone()
+    hole[:, :first] = False
+    look = codes.device.type == "cpu"  # elsewhere to look at a value is to wait for the device
+    check_codes(codes.masked_fill(hole, 0), model.mask_token, look)
+    codes = codes.to(torch.int64, copy=True)
     done = on_step or (lambda done, total: None)
     done(0, steps)
-    first = model.n_conditioning_codebooks
-    codes, hole = codes.clone(), mask.clone()
-    hole[:, :first] = False
     predicted, open_ = codes[:, first:], hole[:, first:]  # views: what changes there changes all
     wanted = n_open_wanted(steps, hole.flatten(1).sum(-1))
     broken = torch.zeros((), dtype=torch.bool, device=codes.device)
-    look = codes.device.type == "cpu"  # elsewhere to look at a value is to wait for the device
     draw = _draw if look else _draw_everywhere
     # to send something is to wait for the device, too: there all passes' noise goes at once
     noises = None if look else _noise(rng, steps, open_.shape).to(codes.device)
@@ -268,6 +277,19 @@ def generate(
     if broken:
         raise RuntimeError(NOT_FINITE)
     return codes
+
+
+def _check_fit(codes: Tensor, mask: Tensor, rng: Sequence[torch.Generator]) -> None:
+    if mask.dtype != torch.bool:
+        raise ValueError(f"mask is {mask.dtype}; it must be torch.bool, True = generate")
+    listed = isinstance(rng, Sequence) and len(rng) > 0
+    if not listed or not all(isinstance(g, torch.Generator) for g in rng):
+        raise ValueError(f"rng is {rng!r}; it must be a list of one torch.Generator or more")
+    if codes.shape != mask.shape or codes.shape[0] % len(rng):
+        raise ValueError(
+            f"codes {tuple(codes.shape)}, mask {tuple(mask.shape)} and {len(rng)} generators "
+            "do not fit: codes and mask need one shape, the batch a multiple of the generators"
+        )
 
 
 def _confidence(
