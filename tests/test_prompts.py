@@ -272,6 +272,20 @@ def test_ranges_alone_regenerate_all_that_they_touch():
     assert to_the_end[402:].all() and not to_the_end[:401].any()
 
 
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "frame"),
+    [
+        (0.0, 1e-9, 0),
+        (5 / RATE_HZ, 5 / RATE_HZ + 1e-9, 5),
+        (10 / RATE_HZ - 1e-9, math.inf, 9),
+        (9.9 / RATE_HZ, 10 / RATE_HZ, 9),
+    ],
+)
+def test_a_range_of_next_to_nothing_regenerates_its_frame(start_s, end_s, frame):
+    mask = Prompt(ranges_s=((start_s, end_s),)).mask(10, 2, RATE_HZ)
+    assert mask.all(1)[0].nonzero().flatten().tolist() == [frame]
+
+
 def test_no_prompt_generates_everything():
     assert Prompt().mask(30, 4, RATE_HZ).all()
 
@@ -317,6 +331,9 @@ def test_an_early_beat_keeps_what_lies_before_it():
         ({"ranges_s": ((-1, 2),)}, "a range's start must be a number from 0 up, not -1"),
         ({"ranges_s": ((2, 2),)}, "a range's end must be a number of seconds above its start 2"),
         ({"ranges_s": ((1, math.nan),)}, "a range's end"),
+        ({"prefix_s": 10**400}, "prefix_s must be a number from 0 up, not 1000"),
+        ({"ranges_s": ((0, 10**400),)}, "a range's end"),
+        ({"ranges_s": ((10**400, math.inf),)}, "a range's start"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(values, words):
@@ -341,6 +358,20 @@ def test_what_a_mask_lacks_is_named(prompt, words):
     with pytest.raises(ValueError) as error:
         prompt.mask(50, 4, RATE_HZ)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("bad", [[math.nan], [0.1, math.inf], ["a"], [None], 3, [10**400]])
+def test_times_that_are_none_are_refused(bad):
+    for name in ("beats", "onsets"):
+        given = {"beats_s": [0.1], "onsets_s": [0.1], f"{name}_s": bad}
+        with pytest.raises(ValueError, match=f"times of {name} must be finite numbers of seconds"):
+            Prompt(beat_ms=75.0, onset_ms=20.0).mask(50, 2, RATE_HZ, **given)
+
+
+@pytest.mark.parametrize("rate", ["a", None, 0, -1.0, math.nan, math.inf, 10**400, True])
+def test_a_frame_rate_that_is_none_is_refused(rate):
+    with pytest.raises(ValueError, match="frame_rate_hz must be "):
+        Prompt().mask(50, 2, rate)
 
 
 def test_sizes_below_one_are_refused():

@@ -9,8 +9,10 @@ Modeling" (ISMIR 2023), section 3, plus time ranges.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -110,7 +112,8 @@ class Prompt:
         _check_whole("n_frames", n_frames, 1)
         _check_whole("n_codebooks", n_codebooks, 1)
         _check_whole("batch", batch, 1)
-        if not (math.isfinite(frame_rate_hz) and frame_rate_hz > 0):
+        _check_amount("frame_rate_hz", frame_rate_hz, math.inf)
+        if frame_rate_hz == 0:
             raise ValueError(f"frame_rate_hz must be above 0, not {frame_rate_hz}")
         kept = self._kept_by_period(n_frames, rng)
         kept |= self._kept_at_ends(n_frames, frame_rate_hz)
@@ -166,7 +169,7 @@ class Prompt:
         before = _span(self.beat_before_ms, frame_rate_hz)
         after = _span(self.beat_ms, frame_rate_hz)
         kept = torch.zeros(n_frames, dtype=torch.bool)
-        for time_s in list(times)[:: self.beat_every]:
+        for time_s in _checked_times("beats", times)[:: self.beat_every]:
             beat = _frames_up(time_s * frame_rate_hz)
             kept[max(0, beat - before) : max(0, beat + after)] = True
         return kept
@@ -179,7 +182,7 @@ class Prompt:
             raise ValueError("this prompt follows the onsets and needs onsets_s, which is None")
         side = _span(self.onset_ms, frame_rate_hz)
         kept = torch.zeros(n_frames, dtype=torch.bool)
-        for time_s in onsets_s:
+        for time_s in _checked_times("onsets", onsets_s):
             onset = math.floor(time_s * frame_rate_hz + 0.5)
             kept[max(0, onset - side) : max(0, onset + side)] = True
         return kept
@@ -206,9 +209,9 @@ class Prompt:
                 raise ValueError(
                     f"range {start_s:g}-{end_s:g} s must lie within the audio, 0-{duration_s:.3f} s"
                 )
-            first = math.floor(start_s * frame_rate_hz + _FRAME_TOLERANCE)
+            first = min(math.floor(start_s * frame_rate_hz + _FRAME_TOLERANCE), n_frames - 1)
             end = n_frames if math.isinf(end_s) else _frames_up(end_s * frame_rate_hz)
-            inside[first:end] = True
+            inside[first : max(end, first + 1)] = True
         return inside
 
 
@@ -243,12 +246,8 @@ def _check_whole(name: str, value: object, smallest: int, optional: bool = False
 
 def _check_amount(name: str, value: object, largest: float) -> None:
     allowed = f"from 0 to {largest:g}" if math.isfinite(largest) else "from 0 up"
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not math.isfinite(value)
-        or not 0 <= value <= largest
-    ):
+    most = min(largest, sys.float_info.max)  # a whole number may be larger than any float
+    if not _is_number(value) or not 0 <= value <= most:
         raise ValueError(f"{name} must be a number {allowed}, not {value!r}")
 
 
@@ -259,13 +258,27 @@ def _checked_ranges(ranges: object) -> tuple[tuple[float, float], ...]:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ValueError(f"ranges_s must be pairs of start and end in seconds, not {pair!r}")
         _check_amount("a range's start", pair[0], math.inf)
-        end_is_number = isinstance(pair[1], (int, float)) and not isinstance(pair[1], bool)
-        if not end_is_number or not pair[1] > pair[0]:
+        end = pair[1]
+        if not _is_number(end) or not (pair[0] < end <= sys.float_info.max or end == math.inf):
             raise ValueError(
                 f"a range's end must be a number of seconds above its start {pair[0]!r}, "
-                f"not {pair[1]!r}"
+                f"not {end!r}"
             )
     return tuple((float(start), float(end)) for start, end in ranges)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _checked_times(what: str, times: Sequence[float]) -> list[float]:
+    try:
+        found = [float(time_s) for time_s in times]
+        if all(map(math.isfinite, found)):
+            return found
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"times of {what} must be finite numbers of seconds, not {times!r}")
 
 
 def _frames_up(frames: float) -> int:
