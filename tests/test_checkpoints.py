@@ -13,10 +13,11 @@ from conftest import TINY_SIZES
 from safetensors.torch import load_file, save_file
 from torch import Tensor, package
 
-from vampnet import checkpoints
+from vampnet import checkpoints, lora
 from vampnet.checkpoints import CheckpointError, Parts
 from vampnet.codec import DAC, LAC
 from vampnet.model import VampNet, VampNetConfig
+from vampnet.precision import prepare
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -337,14 +338,18 @@ def test_bad_folders_of_ours_are_refused(tmp_path):
         ({"version": 99}, "version 99"),
         ({"codec": {"family": "mp3", "kwargs": {}}}, "'mp3' is not one of"),
         ({"codec": None}, "says nothing of 'codec'"),
+        ({"codec": {"family": "spectral", "kwargs": {"hop_length": 767}}}, "hop_length is 767"),
+        ({"metadata": "x"}, "metadata is 'x'"),
+        ({"metadata": None}, "metadata is None"),
         ({"coarse": {**config["coarse"], "n_layers": 3}}, "lacks weights layers.2"),
         ({"coarse": {**config["coarse"], "colour": 3}}, "sizes that do not work"),
         ({"c2f": config["coarse"]}, "has shape|lacks|unknown"),
     ]:
         (folder / "config.json").write_text(json.dumps({**config, **change}))
         refused(words)
-    (folder / "config.json").write_text("{")
-    refused("config.json cannot be read")
+    for text in ("{", "[" * 200_000):
+        (folder / "config.json").write_text(text)
+        refused("config.json cannot be read")
     saved(folder)
     path = folder / "coarse.safetensors"
     state = load_file(path)
@@ -365,3 +370,19 @@ def test_values_that_cannot_be_stored(tmp_path):
     assert not (tmp_path / "config.json").exists()
     with pytest.raises(ValueError, match="must be torch.float32 or"):
         checkpoints.save_folder(tmp_path, parts.codec, dtype=torch.int8)
+
+
+@pytest.mark.parametrize("stage", ["coarse", "c2f"])
+@pytest.mark.parametrize("change", [lambda m: prepare(m, "float32"), lora.apply])
+def test_a_model_with_other_layers_is_not_saved(tmp_path, stage, change):
+    parts = tiny_parts()
+    change(getattr(parts, stage))
+    with pytest.raises(CheckpointError, match=f"the {stage} model cannot be saved.*inference"):
+        checkpoints.save_folder(tmp_path / "new", parts.codec, parts.coarse, parts.c2f)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", [None, 123, ["default"]])
+def test_what_names_no_folder_is_refused(name):
+    with pytest.raises(CheckpointError, match="the model is "):
+        checkpoints.resolve(name)

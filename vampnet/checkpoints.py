@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,6 +66,8 @@ def resolve(name_or_folder: str | Path) -> Path:
     Raises CheckpointError, listing the known names, where there is neither.
     """
     known = models()
+    if not isinstance(name_or_folder, str | PathLike):
+        raise CheckpointError(f"the model is {name_or_folder!r}; give a name or a folder")
     if str(name_or_folder) in known:
         return known[str(name_or_folder)]
     folder = Path(name_or_folder).expanduser()
@@ -110,11 +113,14 @@ def save_folder(
     """Write the parts given as a folder of ours, the config last, and return it.
 
     metadata: plain JSON values: licence, attribution, hash of the training data. dtype: float32 or
-    float16 (half the size; rounds the weights). Raises CheckpointError where float16 overflows,
-    OSError where the disk takes no more.
+    float16 (half the size; rounds the weights). Raises CheckpointError where float16 overflows or
+    a model has other weights than its config says, OSError where the disk takes no more.
     """
     if dtype not in (torch.float32, torch.float16):
         raise ValueError(f"dtype is {dtype}; it must be torch.float32 or torch.float16")
+    for name, model in zip(STAGES, (coarse, c2f), strict=True):
+        if model is not None:
+            _check_plain(name, model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in (("codec", codec), ("coarse", coarse), ("c2f", c2f)):
@@ -254,7 +260,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such file") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not the config of a {FORMAT} model")
@@ -262,6 +268,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has format version {config.get('version')}; this program reads {VERSION}"
         )
+    if not isinstance(config.get("metadata", {}), dict):
+        raise CheckpointError(f"{path}: metadata is {config['metadata']!r}; it must be an object")
     return config
 
 
@@ -299,6 +307,16 @@ def _build(make: Callable[..., Result], kwargs: Any, path: Path) -> Result:
 
 
 # Writing -----------------------------------------------------------------------------------------
+
+
+def _check_plain(name: str, model: VampNet) -> None:
+    with torch.device("meta"):
+        plain = VampNet(model.config).state_dict().keys()
+    if model.state_dict().keys() != plain:
+        raise CheckpointError(
+            f"the {name} model cannot be saved: it was made ready for inference, or has adapters; "
+            "save it before, merge them, or use convert on the folder it came from"
+        )
 
 
 def _describe(
