@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -231,7 +233,7 @@ def test_tempo_given_makes_the_beats(tiny_pipeline) -> None:
 def test_without_a_fine_model_the_coarse_codebooks_are_heard(tiny_pipeline) -> None:
     coarse_only = Pipeline(tiny_pipeline.codec, tiny_pipeline.coarse)
     vamp = coarse_only.vamp(chord(1.0)[None], Prompt(period=5), FAST, 1)
-    assert vamp.codes.shape[1] == 4
+    assert vamp.codes.shape[1] == 4 and vamp.mask.shape == vamp.codes.shape[1:]
     assert vamp.audio.shape == (1, 1, 44100)
 
 
@@ -242,11 +244,45 @@ def test_without_a_fine_model_the_coarse_codebooks_are_heard(tiny_pipeline) -> N
         torch.zeros(1, 1, 0),
         torch.full((1, 1, 100), float("nan")),
         torch.zeros(1, 1, 100, dtype=torch.float64),
+        np.zeros((1, 1, 100), dtype=np.float32),
+        [[[0.0]]],
     ],
 )
 def test_audio_that_cannot_be_is_refused(tiny_pipeline, audio: torch.Tensor) -> None:
     with pytest.raises(ValueError):
         vary(tiny_pipeline, audio)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("takes", value) for value in (True, 1.5, "2", None, 0, -1)),
+        *(("bpm", value) for value in ("120", True, [120.0])),
+        *(("beat_offset_s", value) for value in (None, "0")),
+        *(("prompt", value) for value in (None, {"period": 7})),
+        *(("sampling", value) for value in (None, {})),
+        *(("seed", value) for value in (None, 1.0, True)),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(tiny_pipeline, name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"^{name} is "):
+        vary(tiny_pipeline, torch.zeros(1, 1, 100), **{"bpm": 120.0, name: value})
+
+
+@pytest.mark.parametrize("options", [{"name_or_folder": 123}, {"device": None}, {"device": []}])
+def test_a_pipeline_that_cannot_be_loaded_is_refused(options: dict) -> None:
+    (value,) = options.values()
+    with pytest.raises(ValueError, match=re.escape(str(value))):
+        Pipeline.load(**options)
+
+
+def test_damaged_weights_of_the_codec_end_in_an_error(tiny_pipeline) -> None:
+    codec = copy.deepcopy(tiny_pipeline.codec)
+    with torch.no_grad():
+        codec.decoder.input.weight[0] = math.nan
+    damaged = Pipeline(codec, tiny_pipeline.coarse, tiny_pipeline.c2f)
+    with pytest.raises(RuntimeError, match="not finite numbers"):
+        vary(damaged, chord(0.5)[None])
 
 
 def test_silence_gives_no_nan(tiny_pipeline) -> None:

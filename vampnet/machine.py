@@ -36,8 +36,8 @@ class Limits:
 def check_device(name: str | torch.device) -> None:
     """ValueError where torch cannot use the device of this name."""
     try:
-        torch.empty(1, device=name).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError):
+        torch.empty(1, device=torch.device(name)).cpu()  # as it is, None would be any device
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
         raise ValueError(f"device '{name}' cannot be used on this machine; cpu can") from None
 
 

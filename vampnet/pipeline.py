@@ -12,6 +12,7 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from vampnet.machine import check_device
 from vampnet.model import VampNet
 from vampnet.precision import choose_precision, prepare
 from vampnet.prompts import Prompt
-from vampnet.sampling import Sampling, generate
+from vampnet.sampling import NOT_FINITE, Sampling, generate
 from vampnet.windows import Stretch, batches, needed, stretches
 
 COARSE_WINDOW = 575  # frames (10 s) the published coarse model was trained on
@@ -38,7 +39,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Vamp:
-    """A variation: audio float (takes, C, S), codes int64 (takes * C, N, T), mask bool (N, T)."""
+    """A variation: audio float (takes, C, S), codes int64 (takes * C, N, T), mask bool (N, T).
+
+    N: the codebooks that are heard; without a coarse-to-fine model they are the coarse ones.
+    """
 
     audio: Tensor
     codes: Tensor
@@ -165,10 +169,12 @@ class Pipeline:
         share mask and noise, so equal channels stay equal. takes: independent variations from one
         batch. bpm, beat_offset_s: a beat grid in place of the tracker. ``on_step(done, total)`` is
         called at least once a sampling step; what it raises ends the call. Raises ValueError for
-        audio of another shape or with values that are not numbers, and a seed that is none.
+        arguments of another kind, audio of another shape or with values that are not numbers;
+        RuntimeError where weights are damaged.
         """
-        _check(audio, takes)
-        seed = _whole(seed)
+        _check_kinds(audio, prompt, sampling, bpm, beat_offset_s)
+        _check(audio)
+        takes, seed = _whole("takes", takes, least=1), _whole("seed", seed)
         n_channels, _, n_samples = audio.shape
         device = self.codec.codebooks.device
         beats, onset_times_s = self._times(audio, prompt, bpm, beat_offset_s)
@@ -187,9 +193,12 @@ class Pipeline:
         )[0]
         codes = self._fill(codes, mask, prompt.loop, sampling, seed, takes, on_step)
         made = self._decode(codes, n_samples, prompt.loop)
+        made = made.cpu()
+        if not all_finite(made):
+            raise RuntimeError(NOT_FINITE)
         made = made.view(takes, -1, n_samples).expand(takes, n_channels, n_samples)
         codes = codes.unflatten(0, (takes, -1)).expand(-1, n_channels, -1, -1).flatten(0, 1)
-        return Vamp(made.cpu(), codes.cpu(), mask, beats, seed)
+        return Vamp(made, codes.cpu(), mask[: codes.shape[1]], beats, seed)
 
     def _encode(self, audio: Tensor, loop: bool) -> Tensor:
         """Codes of float (C, 1, S); a loop is heard as it is played, end after start after end."""
@@ -309,20 +318,37 @@ def _fill_batch(
     return result
 
 
-def _whole(seed: int) -> int:
-    """A seed of any kind of whole number as the one it stands for."""
+def _whole(name: str, value: object, least: int | None = None) -> int:
+    """A whole number of any kind as the one it stands for."""
     try:
-        return operator.index(seed)
+        whole = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise ValueError(f"seed is {seed!r}; it must be a whole number") from None
+        whole = None
+    if whole is None or (least is not None and whole < least):
+        more = "" if least is None else f", at least {least}"
+        raise ValueError(f"{name} is {value!r}; it must be a whole number{more}")
+    return whole
 
 
-def _check(audio: Tensor, takes: int) -> None:
+def _check_kinds(
+    audio: object, prompt: object, sampling: object, bpm: object, beat_offset_s: object
+) -> None:
+    for name, value, kind in (
+        ("audio", audio, Tensor),
+        ("prompt", prompt, Prompt),
+        ("sampling", sampling, Sampling),
+    ):
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} is of {type(value)}; it must be a {kind.__name__}")
+    for name, value in (("bpm", 0 if bpm is None else bpm), ("beat_offset_s", beat_offset_s)):
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise ValueError(f"{name} is {value!r}; it must be a number")
+
+
+def _check(audio: Tensor) -> None:
     if audio.dim() != 3 or audio.shape[1] != 1 or 0 in audio.shape:
         raise ValueError(f"audio has shape {tuple(audio.shape)}; allowed is (channels, 1, samples)")
     if audio.dtype != torch.float32:
         raise ValueError(f"audio is {audio.dtype}; it must be torch.float32")
     if not all_finite(audio):
         raise ValueError("the audio holds values that are not finite numbers (NaN or infinity)")
-    if takes < 1:
-        raise ValueError(f"takes is {takes}; at least 1 is needed")
