@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from vampnet.model import FeedForward, Layer, RMSNorm, VampNet
+from vampnet.model import VampNet
+from vampnet.transformer import FeedForward, Layer, RMSNorm
 
 
 def reference_norm(norm: RMSNorm, x: Tensor) -> Tensor:

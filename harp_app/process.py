@@ -70,9 +70,13 @@ class Answer:
 class Turn(Protocol):
     """What a request needs of its job: see ``harp_app.jobs.Job``."""
 
-    def check(self) -> None: ...
+    def check(self) -> None:
+        """Raise where the job was asked to stop."""
+        ...
 
-    def on_step(self, done: int, total: int) -> None: ...
+    def on_step(self, done: int, total: int) -> None:
+        """Hear how many of the steps are done; raise like :meth:`check`."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The masked transformer of VampNet: tokens with holes in, logits for every hole out.
 
 Source: Garcia et al., "VampNet: Music Generation via Masked Acoustic Token Modeling",
-arXiv 2307.04686, section 3; T5's relative position bias (arXiv 1910.10683, section 2.1);
-GEGLU (arXiv 2002.05202). One class serves both stages: the coarse model predicts all of its
+arXiv 2307.04686, section 3; T5's relative position bias (arXiv 1910.10683, section 2.1). One class
+serves both stages: the coarse model predicts all of its
 codebooks, the coarse-to-fine model hears ``n_conditioning_codebooks`` and predicts the rest.
 """
 
@@ -17,11 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vampnet.codes import check_codes
+from vampnet.transformer import Layer, RMSNorm
 
-Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # query, key, value, bias
 N_BUCKETS = 32  # relative positions share this many learned values a head
 EXACT_DISTANCE = 8  # frames up to which each distance has a bucket of its own
-GELU_SLOPE, GELU_CUBE = math.sqrt(2 / math.pi), 0.044715  # of GELU by tanh (arXiv 1606.08415)
 LEAST_WINDOW = 8  # frames; a shorter one has no middle between its contexts
 MAX_DISTANCE = 128  # frames beyond which all distances share the last bucket
 BIAS_ALIGNMENT = 16  # values; rows that begin elsewhere are copied at every call on CUDA
@@ -91,108 +90,6 @@ def relative_bucket(distance: Tensor) -> Tensor:
     return bucket + half * (distance > 0)
 
 
-class RMSNorm(nn.Module):
-    """Root-mean-square norm over the last dimension, computed in float32 (arXiv 1910.07467)."""
-
-    def __init__(self, dim: int, eps: float = 1e-6):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(dim))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        shape = self.weight.shape
-        if x.dtype != torch.float32:
-            return F.rms_norm(x, shape, self.weight, self.eps)  # in one kernel, sums in float32
-        return self.weight * F.rms_norm(x, shape, eps=self.eps)
-
-
-class Attention(nn.Module):
-    """Bidirectional multi-head attention with an additive position bias, no linear biases."""
-
-    def __init__(self, config: VampNetConfig):
-        super().__init__()
-        dim = config.embedding_dim
-        self.n_heads = config.n_heads
-        self.dropout = config.dropout
-        self.query = nn.Linear(dim, dim, bias=False)
-        self.key = nn.Linear(dim, dim, bias=False)
-        self.value = nn.Linear(dim, dim, bias=False)
-        self.output = nn.Linear(dim, dim, bias=False)
-        self.fused: nn.Module | None = None
-        self.attend: Attend | None = None  # in place of the library's, for inference
-
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """x: (B, T, D), bias: (1, heads, T, T) added to the scaled scores. Returns (B, T, D)."""
-        batch, frames, dim = x.shape
-        q, k, v = (
-            part.view(batch, frames, self.n_heads, -1).transpose(1, 2) for part in self._project(x)
-        )
-        dropout = self.dropout if self.training else 0.0
-        if self.attend is not None:
-            y = self.attend(q, k, v, bias)
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
-        return self.output(y.transpose(1, 2).reshape(batch, frames, dim))
-
-    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
-        if self.fused is not None:
-            return self.fused(x).chunk(3, dim=-1)
-        return self.query(x), self.key(x), self.value(x)
-
-    def fuse(self) -> None:
-        """Make one layer of query, key and value, in place: faster, for inference only."""
-        parts = (self.query, self.key, self.value)
-        weights = [part.get_parameter("weight").detach() for part in parts]
-        dim = weights[0].shape[1]
-        fused = nn.Linear(dim, 3 * dim, bias=False, device="meta")
-        fused.weight = nn.Parameter(torch.cat(weights), requires_grad=False)
-        self.fused = fused
-        self.query = self.key = self.value = nn.Identity()
-
-
-class FeedForward(nn.Module):
-    """GEGLU: one half of the widened signal gates the other (tanh-approximated GELU)."""
-
-    def __init__(self, config: VampNetConfig):
-        super().__init__()
-        dim = config.embedding_dim
-        self.up = nn.Linear(dim, 4 * dim, bias=False)
-        self.down = nn.Linear(2 * dim, dim, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        signal, gate = self.up(x).chunk(2, dim=-1)
-        return self.down(self.dropout(_gated(signal, gate)))
-
-
-def _gated(signal: Tensor, gate: Tensor) -> Tensor:
-    """signal * GELU(gate), tanh-approximated: 0.5 x (1 + tanh z) is x * sigmoid(2 z).
-
-    On a CPU the sigmoid, in few tensors, takes half the time; gradients want the library's.
-    """
-    if torch.is_grad_enabled() or gate.device.type != "cpu":
-        return signal * F.gelu(gate, approximate="tanh")
-    x = gate.float()
-    made = x.square().mul_(2 * GELU_SLOPE * GELU_CUBE).add_(2 * GELU_SLOPE)
-    return made.mul_(x).sigmoid_().mul_(x).mul_(signal).to(signal.dtype)
-
-
-class Layer(nn.Module):
-    """One transformer layer: attention, then feed-forward, each on a normed residual branch."""
-
-    def __init__(self, config: VampNetConfig):
-        super().__init__()
-        self.norm_1 = RMSNorm(config.embedding_dim)
-        self.attention = Attention(config)
-        self.norm_2 = RMSNorm(config.embedding_dim)
-        self.feed_forward = FeedForward(config)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(self.norm_1(x), bias))
-        return x + self.dropout(self.feed_forward(self.norm_2(x)))
-
-
 def _scores(layer: nn.Module, x: Tensor, codebook: int | None, size: int) -> Tensor:
     """A codebook-major linear layer's rows as (..., P, size); of one codebook: (..., 1, size)."""
     if codebook is None:
@@ -230,7 +127,9 @@ class VampNet(nn.Module):
         )
         bias = _normal(N_BUCKETS, c.n_heads)
         self.relative_bias = nn.Embedding.from_pretrained(bias, freeze=False)
-        self.layers = nn.ModuleList(Layer(c) for _ in range(c.n_layers))
+        self.layers = nn.ModuleList(
+            Layer(c.embedding_dim, c.n_heads, c.dropout) for _ in range(c.n_layers)
+        )
         self.norm = RMSNorm(c.embedding_dim)
         self.classifier = nn.Linear(c.embedding_dim, rows)
         self._made: dict[str, tuple[tuple[object, ...], Tensor]] = {}

@@ -32,10 +32,14 @@ class MaskedModel(Protocol):
     """What :func:`generate` needs of a model: see ``vampnet.model.VampNet``."""
 
     @property
-    def mask_token(self) -> int: ...
+    def mask_token(self) -> int:
+        """The id of an unknown token."""
+        ...
 
     @property
-    def n_conditioning_codebooks(self) -> int: ...
+    def n_conditioning_codebooks(self) -> int:
+        """How many codebooks, from the first, are only heard."""
+        ...
 
     @property
     def codebooks(self) -> Tensor:

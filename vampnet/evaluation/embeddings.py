@@ -33,13 +33,19 @@ class Embedding(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Under which results are kept."""
+        ...
 
     @property
-    def rate_hz(self) -> int: ...
+    def rate_hz(self) -> int:
+        """Samples a second that it hears."""
+        ...
 
     @property
-    def dims(self) -> int: ...
+    def dims(self) -> int:
+        """Numbers of a point."""
+        ...
 
     def __call__(self, audio: Tensor) -> Tensor:
         """Sound float (S,) at ``rate_hz`` to points float (patches, dims), at least one."""
