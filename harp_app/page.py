@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio import themes
 
 from harp_app import controls, sliders
+from harp_app.dress import HEADER
 from harp_app.errors import told
 from harp_app.jobs import Cancelled, Job, Jobs
 from harp_app.preview import NOTHING_YET, Clip, Heard, open_clip, show_mask
@@ -28,37 +28,10 @@ from harp_app.storage import renew
 from harp_app.takes import MOST_TAKES, NO_TAKE, Take, make_takes, named, progress
 from vampnet.presets import Preset
 
-HERE = Path(__file__).parent
-DEMO_CLIP = HERE.parent / "docs" / "demo" / "loop.flac"  # in a checkout
+DEMO_CLIP = Path(__file__).parent.parent / "docs" / "demo" / "loop.flac"  # in a checkout
 LOOK_S = 0.1  # between two looks at a job's progress
 STAY_OPEN = "stay open"  # stands for an answer that is never given
 KEEP_STATE_S = 3600  # a page's takes are forgotten when nobody made one for so long
-FONTS = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-MONO_FONTS = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
-HEADER = f"""
-<header id="top">
-  <div><h1>{CARD["name"]}</h1><p>{CARD["description"]}</p></div>
-  <div class="aside">
-    <button type="button" id="theme" aria-label="Light or dark">&#9680;</button>
-    <p>In a DAW? Load this address in HARP:
-    <button type="button" id="address" title="Copy the address"></button></p>
-  </div>
-</header>
-"""
-
-
-def dress() -> dict[str, Any]:
-    """Return theme, style and script, as ``gradio.mount_gradio_app`` takes them."""
-    theme = themes.Base(
-        primary_hue=themes.colors.orange,
-        secondary_hue=themes.colors.teal,
-        neutral_hue=themes.colors.stone,
-        radius_size=themes.sizes.radius_md,
-        font=FONTS,
-        font_mono=MONO_FONTS,
-    )
-    script = (HERE / "page.js").read_text("utf-8")
-    return {"theme": theme, "css_paths": [HERE / "page.css"], "head": f"<script>{script}</script>"}
 
 
 def build(harp: Harp, jobs: Jobs, processor: Processor) -> gr.Blocks:

@@ -180,6 +180,7 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
 
     from harp_app import page, protocol
     from harp_app.arrivals import Arrivals
+    from harp_app.dress import dress
 
     _keep_files_in(storage.root)
     harp = protocol.find_harp()
@@ -212,7 +213,7 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
         mcp_server=False,
         pwa=False,
         max_file_size=int(options.max_mb * MORE_THAN_A_FILE * MEBI),
-        **page.dress(),
+        **dress(),
     )
     arrivals = Arrivals(parent, jobs, lambda stream: protocol.forget_session(blocks, stream))
     app = Gate(arrivals, options.prefix, storage.root)
