@@ -21,7 +21,7 @@ from harp_app import controls, sliders
 from harp_app.dress import HEADER
 from harp_app.errors import told
 from harp_app.jobs import Cancelled, Job, Jobs
-from harp_app.preview import NOTHING_YET, Clip, Heard, open_clip, show_mask
+from harp_app.preview import NOTHING_YET, Clip, Heard, meant, open_clip, show_mask
 from harp_app.process import Processor
 from harp_app.protocol import CARD, Harp, as_it_is, component, mount_endpoint, tracks
 from harp_app.storage import renew
@@ -82,6 +82,9 @@ class _Page:
         self.clip = _player(
             label="Drop or record a clip", sources=["upload", "microphone"], elem_id="clip-input"
         )
+        # The file to play for a clip that browsers do not play. It goes to the player in a step
+        # of its own: there gr.skip() would make another one, which converts files.
+        self.instead = gr.Textbox("", visible="hidden")
         self.clip_picture = gr.HTML("", elem_id="clip-picture")
         has_demo = DEMO_CLIP.is_file()
         self.demo = gr.Button(
@@ -124,8 +127,10 @@ class _Page:
     def _connect(self) -> None:
         moved = [c for c, of in zip(self.values, self.table, strict=True) if of.kind == "slider"]
         preset = [self.moved_by, self.about]
-        opened = [self.seen_clip, self.clip_picture, self.demo]
-        self._on(self.clip.change, self._on_clip, [self.clip], opened, drawing=True)
+        looked = [self.clip, self.seen_clip]
+        opened = [self.seen_clip, self.clip_picture, self.demo, self.instead]
+        self._on(self.clip.change, self._on_clip, looked, opened, drawing=True)
+        self._on(self.instead.change, self._on_instead, looked, [self.clip])
         self._on(self.preset.change, self._on_preset, [self.preset], [*moved, *preset])
         # One handler for all: while it draws, only the last change of any of them waits.
         self._on(
@@ -142,7 +147,7 @@ class _Page:
         self._on(
             self.vary.click,
             self._on_vary,
-            [self.clip, self.takes, self.moved_by, *self.values],
+            [*looked, self.takes, self.moved_by, *self.values],
             [self.status, self.vary, self.cancel, self.takes, self.chosen, self.actions, *shown],
         )
         self._on(self.cancel.click, self._on_cancel, [], [])
@@ -175,14 +180,20 @@ class _Page:
         queue = self.blocks._queue  # no public way leads there
         queue.pending_event_ids_session[request.session_hash or ""].add(STAY_OPEN)
 
-    def _on_clip(self, path: str | None) -> tuple[Any, ...]:
+    def _on_clip(self, path: str | None, seen: Clip | None) -> tuple[Any, ...]:
         if not path:
-            return None, "", gr.update(visible=DEMO_CLIP.is_file())
+            return None, "", gr.update(visible=DEMO_CLIP.is_file()), ""
+        if seen and path == seen.played:  # it came from the next handler
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         try:
             clip, picture = open_clip(path, self.processor)
         except Exception as error:
-            return None, _problem(_told(error)), gr.update()
-        return clip, picture, gr.update(visible=False)
+            return None, _problem(_told(error)), gr.skip(), ""
+        instead = "" if clip.played == path else clip.played
+        return clip, picture, gr.update(visible=False), instead
+
+    def _on_instead(self, path: str | None, seen: Clip | None) -> str | None:
+        return seen.played if seen and path == seen.path else path
 
     def _on_look(
         self, clip: Clip | None, heard: Heard, moved_by: str, *values: Any
@@ -217,7 +228,13 @@ class _Page:
         return str(place)
 
     async def _on_vary(
-        self, request: gr.Request, path: str | None, takes: list[Take], moved_by: str, *values: Any
+        self,
+        request: gr.Request,
+        path: str | None,
+        seen: Clip | None,
+        takes: list[Take],
+        moved_by: str,
+        *values: Any,
     ) -> AsyncIterator[dict[Any, Any]]:
         job = self.jobs.arrive(f"page {request.session_hash}")
         job.fetched = True  # this handler is there for its end
@@ -232,6 +249,7 @@ class _Page:
             return make_takes(answer, takes, self.processor)
 
         try:
+            path = meant(path, seen)
             if path:
                 renew(path)  # it may have to wait
             task = asyncio.ensure_future(self.jobs.run(job, work))

@@ -10,6 +10,7 @@ import torch
 
 from harp_app import pictures
 from harp_app.controls import Settings
+from harp_app.playable import playable
 from harp_app.process import Processor, within
 from harp_app.region import Region
 from harp_app.storage import renew
@@ -24,9 +25,13 @@ NOTHING_YET = (
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip on the page. n_samples: of one channel, at ``sample_rate`` (Hz)."""
+    """A clip on the page. n_samples: of one channel, at ``sample_rate`` (Hz).
+
+    played: the file in the page's player; another one where browsers do not play the clip itself.
+    """
 
     path: str
+    played: str
     n_samples: int
     sample_rate: int
 
@@ -52,8 +57,20 @@ def open_clip(path: str, processor: Processor) -> tuple[Clip, str]:
     """
     processor.check_file(path)
     region = Region.read(path, processor.limits)
-    clip = Clip(path, region.n_samples, region.sample_rate)
+    played = playable(path, region, processor.new_folder)
+    clip = Clip(path, played, region.n_samples, region.sample_rate)
     return clip, pictures.sound(region.samples, region.sample_rate) + _facts(region)
+
+
+def meant(path: str | None, clip: Clip | None) -> str | None:
+    """Return the file to vary while the page's player has the one at ``path``.
+
+    Raises ValueError, written for the user, where it is gone.
+    """
+    if not path or clip is None or path != clip.played:
+        return path
+    renew(clip.played)
+    return clip.path
 
 
 def show_mask(
@@ -65,6 +82,7 @@ def show_mask(
     for the user, for ranges outside the clip and for a clip that is gone.
     """
     renew(clip.path)
+    renew(clip.played)
     settings = within(settings, clip.duration_s)
     heard = _listen(clip, heard, settings, pipeline.codec.sample_rate, limits)
     holes, beats, frame_rate_hz = foresee(clip, heard, settings, pipeline)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 from harp_app import pictures
 from harp_app.jobs import Job
+from harp_app.playable import playable
 from harp_app.process import Answer, Processor
 from harp_app.region import Region
-from vampnet.audio import Audio, write
 
 MOST_TAKES = 8  # kept on the page to compare
-PLAYABLE = ("WAV", "WAVEX", "FLAC", "MP3", "OGG")  # by browsers
 NO_TAKE = (
     '<div class="screen sound empty"><p>The variation appears here.<br>'
     "Its length, rate and loudness are the clip's.</p></div>"
@@ -42,13 +40,9 @@ def make_takes(answer: Answer, takes: Sequence[Take], processor: Processor) -> l
 
 def _take(name: str, file: str, answer: Answer, processor: Processor) -> Take:
     region = Region.read(file, processor.limits)
-    playable = file
-    if region.format.container not in PLAYABLE:
-        playable = str(processor.new_folder() / f"{Path(file).stem}.wav")
-        write(playable, Audio(region.samples, region.sample_rate, None))
     note = f'<p class="facts">{escape(answer.settings.describe())}</p>'
     picture = pictures.sound(region.samples, region.sample_rate, answer.marks[1:]) + note
-    return Take(name, file, playable, picture)
+    return Take(name, file, playable(file, region, processor.new_folder), picture)
 
 
 def named(takes: Sequence[Take], name: str | None) -> Take | None:

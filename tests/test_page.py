@@ -189,8 +189,10 @@ def test_takes_are_compared_and_one_becomes_the_clip(visit, tmp_path):
     visit.take()
     visit.take()
     second = visit.text("#take-picture .facts")
-    plays = "document.querySelector('#take-player audio').currentSrc"
-    assert visit.page.evaluate(plays).endswith(".wav")  # no browser plays AIFF
+    for player in ("#clip-input", "#take-player"):  # no browser plays AIFF
+        sound = f"document.querySelector('{player} audio')"
+        assert visit.page.evaluate(f"{sound}.currentSrc").endswith(".wav")
+        visit.wait(lambda s=sound: visit.page.evaluate(f"{s}.duration") == 2.0, "its length")
     visit.page.click("#takes label:has-text('Take 1')")
     visit.wait(lambda: visit.text("#take-picture .facts") != second, "the first take")
     with visit.page.expect_download() as download:
@@ -199,6 +201,8 @@ def test_takes_are_compared_and_one_becomes_the_clip(visit, tmp_path):
     visit.page.click("#reuse")
     name = "document.querySelector('#clip-input audio')?.currentSrc ?? ''"
     visit.wait(lambda: "-vamp-" in visit.page.evaluate(name), "the take as the clip")
+    visit.wait(lambda: visit.page.evaluate(name).endswith(".wav"), "a sound that is played")
+    assert "AIFF" in visit.text("#clip-picture")  # and yet it is the take itself
     visit.page.wait_for_selector("#mask .mask:not(.empty)")
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import soundfile
 import torch
 from fake_endpoint import FakePipeline
 from sound_files import knocks as clip
 
 from harp_app import controls
 from harp_app.models import Models
-from harp_app.preview import Heard, foresee, open_clip, show_mask
+from harp_app.preview import Heard, foresee, meant, open_clip, show_mask
 from harp_app.process import Processor
 from harp_app.region import Region
 from vampnet.audio import Limits
@@ -90,6 +91,41 @@ def test_a_clip_that_is_looked_at_stays(tmp_path, monkeypatch):
     ):
         with pytest.raises(ValueError, match="no longer on the server; choose it again"):
             look()
+
+
+MUTE = [  # as they are, in Chromium
+    ("a.aiff", {"subtype": "PCM_24"}),
+    ("a.wav", {"subtype": "DOUBLE"}),
+    ("a.wav", {"subtype": "IMA_ADPCM"}),
+    ("a.wav", {"subtype": "PCM_16", "endian": "BIG"}),
+    ("24 of 32.wav", {"subtype": "PCM_32", "format": "WAVEX"}),
+]
+SOUNDING = [
+    ("a.wav", {"subtype": "PCM_24"}),
+    ("a.wav", {"subtype": "FLOAT", "format": "WAVEX"}),
+    ("a.flac", {"subtype": "PCM_16"}),
+    ("a.ogg", {"subtype": "VORBIS"}),
+]
+
+
+@pytest.mark.parametrize(("name", "how"), MUTE + SOUNDING)
+def test_a_clip_that_browsers_do_not_play_is_played_from_a_wav_beside_it(tmp_path, name, how):
+    path = clip(tmp_path, name, **how)
+    content = path.read_bytes()
+    if name == "24 of 32.wav":  # the valid bits, behind the bits a sample takes
+        start = content.index(b"fmt ") + 8 + 18
+        content = content[:start] + b"\x18\0" + content[start + 2 :]
+        path.write_bytes(content)
+    seen, _ = open_clip(str(path), processor(tmp_path, FakePipeline()))
+    assert seen.path == str(path) and path.read_bytes() == content
+    assert (seen.played == seen.path) is ((name, how) in SOUNDING)
+    played, original = soundfile.info(seen.played), soundfile.info(path)
+    assert (played.frames, played.samplerate) == (original.frames, original.samplerate)
+    if seen.played != seen.path:
+        assert (played.format, played.subtype) == ("WAV", "PCM_24")
+    # What is varied is the clip itself.
+    assert meant(seen.played, seen) == meant(seen.path, seen) == seen.path
+    assert meant("another", seen) == "another" and meant(None, seen) is None
 
 
 def test_a_clip_is_checked_before_it_is_drawn(tmp_path):
