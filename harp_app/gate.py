@@ -2,7 +2,8 @@
 
 gradio opens some sixty routes (direct calls around the queue, proxies, monitoring, editing) and
 fetches addresses that a request names in a file's place. Here a route that is on no line of the
-list below is answered 404, and a request that names any file but an uploaded one 400.
+list below is answered 404, and a request that names any file but an uploaded one 400, in the JSON
+of which the page shows the sentence: its clip was uploaded to a server before this one, say.
 """
 
 from __future__ import annotations
@@ -50,14 +51,17 @@ class Gate:
     """ASGI middleware that lets the listed routes through, without their prefix.
 
     prefix: the path under which everything lies ("" or "/word"); outside it is nothing.
-    files: the private folder; only files in it are sent. max_body: bytes of a POST that is no
-    upload.
+    files: the private folder; only files in it are sent. gone: what is said of a file that is not
+    in it. max_body: bytes of a POST that is no upload.
     """
 
-    def __init__(self, app: ASGIApp, prefix: str, files: Path, max_body: int = 1 << 20) -> None:
+    def __init__(
+        self, app: ASGIApp, prefix: str, files: Path, gone: str, max_body: int = 1 << 20
+    ) -> None:
         self._app = app
         self._prefix = prefix
         self._files = files.resolve()
+        self._gone = json.dumps({"detail": gone})
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,9 +84,13 @@ class Gate:
         """Pass an open request on, its body looked through unless it is an upload."""
         scope = {**scope, "path": path, "raw_path": quote(path).encode()}
         if scope["method"] == "POST" and not path.startswith(_UPLOAD):
-            body = self._cleaned(path, await _read(receive, self._max_body))
+            try:
+                body = self._cleaned(path, await _read(receive, self._max_body))
+            except (ValueError, RecursionError):
+                await answer(send, 400, "The request is no JSON.")
+                return
             if body is None:
-                await answer(send, 400, "The request is no JSON, or names a file of others.")
+                await answer(send, 400, self._gone, "application/json")
                 return
             scope["headers"] = _with_length(scope["headers"], len(body))
             receive = _again(body, receive)
@@ -120,12 +128,12 @@ class Gate:
         return not length.isdigit() or int(length) > self._max_body
 
     def _cleaned(self, path: str, body: bytes) -> bytes | None:
-        """The body to pass on; None when it is no JSON, or a file in it is not one of ours."""
-        try:
-            found = json.loads(body) if body else None
-            if not all(map(self._own_file, _paths(found))):
-                return None
-        except (ValueError, RecursionError):
+        """The body to pass on; None when a file in it is not one of ours.
+
+        Raises ValueError or RecursionError when it is no JSON.
+        """
+        found = json.loads(body) if body else None
+        if not all(map(self._own_file, _paths(found))):
             return None
         if path.startswith(_CALL) and isinstance(found, dict) and "data" in found:
             # Without a session hash a stream is its job's alone. HARP never sends one.

@@ -25,7 +25,7 @@ from harp_app.jobs import Jobs
 from harp_app.models import DEFAULT, Models
 from harp_app.options import LOOPBACK, Options
 from harp_app.process import ENDPOINT_LIMITS, MEBI, Processor
-from harp_app.storage import Storage
+from harp_app.storage import GONE, Storage
 from vampnet.checkpoints import resolve
 from vampnet.machine import check_device
 from vampnet.presets import Preset, presets
@@ -216,7 +216,7 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
         **dress(),
     )
     arrivals = Arrivals(parent, jobs, lambda stream: protocol.forget_session(blocks, stream))
-    app = Gate(arrivals, options.prefix, storage.root)
+    app = Gate(arrivals, options.prefix, storage.root, GONE)
     return Endpoint(app, arrivals.close, jobs, storage, processor)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from fake_endpoint import FakePipeline, running
 from harp_client import HarpClient, status
 from sound_files import clip
+
+from harp_app.storage import GONE
 
 
 def test_only_named_routes_are_open(site, client):
@@ -21,6 +25,18 @@ def test_only_named_routes_are_open(site, client):
         assert status(site.address, path=path) in (400, 404), path
     for name in ("run/process", "call/lambda", "call/v2/process", "component_server", "vibe-edit"):
         assert status(site.address, "POST", f"/gradio_api/{name}", b"{}") == 404, name
+
+
+def test_a_file_of_an_earlier_server_is_told_so_that_the_page_can_show_it(site, client):
+    asked = {"data": [{"path": "/tmp/vampnet-harp-old/ab/loop.wav"}], "fn_index": 0}
+    join = "/gradio_api/queue/join"
+    connection, response = client.request("POST", join, json.dumps(asked).encode())
+    assert response.status == 400 and json.loads(response.read()) == {"detail": GONE}
+    assert (response.getheader("content-type") or "").startswith("application/json")
+    connection.close()
+    connection, response = client.request("POST", join, b"{")
+    assert response.status == 400 and response.read() == b"The request is no JSON."
+    connection.close()
 
 
 def test_a_secret_word_is_the_only_door(harp, tmp_path):
