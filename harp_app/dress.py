@@ -21,6 +21,9 @@ HEADER = f"""
     <button type="button" id="address" title="Copy the address"></button></p>
   </div>
 </header>
+<p id="lost" class="problem" role="alert" hidden>
+  <span></span><button type="button" id="reload">Reload the page</button>
+</p>
 """
 
 

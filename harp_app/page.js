@@ -1,4 +1,5 @@
-// The page's own behaviour: playheads over the pictures, comparing by ear, light or dark.
+// The page's own behaviour: playheads over the pictures, comparing by ear, light or dark, and what
+// is said when the server is gone.
 (() => {
   const KEEP = "vampnet-theme";
   const players = () => [...document.querySelectorAll(".deck audio")];
@@ -41,6 +42,7 @@
     }
     const address = target.closest?.("#address");
     if (address) copy(address);
+    if (target.closest?.("#reload")) location.reload();
   });
 
   // Browsers keep the clipboard from pages that came over plain HTTP from another machine.
@@ -65,6 +67,34 @@
     const written = port || (protocol === "https:" ? 443 : 80);
     return `${protocol}//${hostname}:${written}${path}${taken ? "" : "/#localhost"}`;
   };
+
+  // Gradio opens the stream of answers once. When it ends (the server was restarted, the network
+  // was away, this machine slept), nothing that is asked later is ever answered.
+  const LOOK_MS = 3000;
+  let run; // of the server that this page came from
+  let lost = false;
+  const look = async () => {
+    if (document.hidden) return;
+    const health = await fetch("health", { cache: "no-store" })
+      .then((answer) => answer.json(), () => null).catch(() => null);
+    run ??= health?.run;
+    lost ||= Boolean(health) && health.run !== run;
+    const line = document.getElementById("lost");
+    if (!line) return;
+    line.hidden = Boolean(health) && !lost;
+    line.querySelector("button").hidden = !health;
+    line.querySelector("span").textContent = health
+      ? "The connection to the server was lost. Reload the page to go on."
+      : "The server does not answer.";
+  };
+  setInterval(look, LOOK_MS);
+  document.addEventListener("visibilitychange", look);
+  new PerformanceObserver((ended) => {
+    if (!ended.getEntries().some(({ name }) => name.includes("/queue/data?"))) return;
+    lost = true;
+    look();
+  }).observe({ type: "resource" });
+  look();
 
   const settle = () => {
     const address = document.getElementById("address");

@@ -8,6 +8,7 @@ import importlib
 import ipaddress
 import logging
 import os
+import secrets
 import socket
 import ssl
 import sys
@@ -194,10 +195,12 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
     storage.on_delete = forget
     parent = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
+    run = secrets.token_hex(8)  # by which an open page finds out that it is of an earlier one
+
     @parent.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> dict[str, Any]:
         running, waiting = jobs.counts()
-        return {"status": "ok", "running": running, "waiting": waiting}
+        return {"status": "ok", "running": running, "waiting": waiting, "run": run}
 
     root_path = (options.root_path or "").rstrip("/") + options.prefix
     gr.mount_gradio_app(

@@ -262,6 +262,26 @@ def test_an_open_page_does_not_hold_up_the_end_of_the_server(browser, tmp_path, 
 
 
 @pytest.mark.browser
+def test_a_page_of_an_earlier_server_says_so_and_is_reloaded(browser, tmp_path):
+    with running(FakePipeline(), PRESETS, secret="word") as site:
+        visit = Visit(browser, site.address)
+        visit.open(clip(tmp_path))
+        assert not visit.page.is_visible("#lost")
+    visit.wait(lambda: visit.text("#lost").strip() == "The server does not answer.", "a word on it")
+    port = urlsplit(site.address).port
+    with running(FakePipeline(), PRESETS, secret="word", port=port):
+        visit.wait(lambda: "was lost. Reload the page" in visit.text("#lost"), "what to do")
+        visit.page.click("#vary")
+        visit.wait(lambda: "choose it again" in visit.text("body"), "a word on the clip")
+        visit.page.click("#reload")
+        visit.wait(lambda: visit.page.is_hidden("#lost"), "a new page")
+        visit.open(clip(tmp_path))
+        visit.take()
+        assert visit.page.is_hidden("#lost")
+        visit.context.close()
+
+
+@pytest.mark.browser
 def test_on_a_phone_under_a_secret_word(browser, tmp_path):
     with running(FakePipeline(), PRESETS, secret="s3cret-word") as site:
         size = {"width": 390, "height": 844}
