@@ -226,6 +226,21 @@ def test_a_page_that_lay_open_for_long_knows_its_clip(visit, site, tmp_path, mon
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_slider_that_has_the_keyboard_is_seen(browser, site, scheme):
+    visit = Visit(browser, site.address, color_scheme=scheme)
+    visit.page.focus("#prompt-period input[type=number]")
+    visit.page.keyboard.press("Tab")
+    style = visit.page.evaluate("""() => {
+        const { outlineStyle, outlineWidth, outlineColor } = getComputedStyle(
+            document.querySelector("#prompt-period input[type=range]:focus"));
+        return [outlineStyle, outlineWidth, outlineColor];
+    }""")
+    assert style == ["solid", "2px", "rgb(241, 126, 60)"]
+    visit.context.close()
+
+
+@pytest.mark.browser
 def test_errors_are_said_in_words(visit, tmp_path):
     visit.page.click("#vary")
     visit.wait(lambda: "choose one first" in visit.text("#status"), "a word on the missing clip")
