@@ -299,11 +299,13 @@ def test_a_page_of_an_earlier_server_says_so_and_is_reloaded(browser, tmp_path):
 @pytest.mark.browser
 def test_on_a_phone_under_a_secret_word(browser, tmp_path):
     with running(FakePipeline(), PRESETS, secret="s3cret-word") as site:
-        size = {"width": 390, "height": 844}
+        size = {"width": 360, "height": 740}
         visit = Visit(browser, site.address, viewport=size, is_mobile=True, has_touch=True)
         visit.open(clip(tmp_path))
         visit.take()
-        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 360
+        for player in ("#clip-input", "#take-player"):  # room for time and volume too
+            assert visit.page.locator(f"{player} audio").bounding_box()["width"] > 250
         assert visit.text("#address").endswith("/s3cret-word")
         before = visit.page.evaluate("document.body.classList.contains('dark')")
         visit.page.tap("#theme")
