@@ -30,6 +30,8 @@ from vampnet.presets import Preset
 
 DEMO_CLIP = Path(__file__).parent.parent / "docs" / "demo" / "loop.flac"  # in a checkout
 LOOK_S = 0.1  # between two looks at a job's progress
+# In the browser: what was told of a mistake is no longer so once a value is another.
+FORGET = """(told) => told.includes('role="alert"') ? "" : {__type__: "update"}"""
 STAY_OPEN = "stay open"  # stands for an answer that is never given
 KEEP_STATE_S = 3600  # a page's takes are forgotten when nobody made one for so long
 
@@ -150,6 +152,10 @@ class _Page:
             [*looked, self.takes, self.moved_by, *self.values],
             [self.status, self.vary, self.cancel, self.takes, self.chosen, self.actions, *shown],
         )
+        # A preset changes sliders too; a text has no input that was pasted.
+        touched = [v.change if isinstance(v, gr.Textbox) else v.input for v in self.values]
+        touched.append(self.clip.change)
+        self._on(partial(gr.on, touched), None, [self.status], [self.status], js=FORGET)
         self._on(self.cancel.click, self._on_cancel, [], [])
         self._on(self.chosen.input, self._on_choice, [self.takes, self.chosen], shown)
         self._on(self.reuse.click, self._on_reuse, [self.takes, self.chosen], [self.clip])
@@ -158,7 +164,7 @@ class _Page:
     def _on(
         self,
         event: Callable[..., Any],
-        fn: Callable[..., Any],
+        fn: Callable[..., Any] | None,
         inputs: list[Any],
         outputs: list[Any],
         drawing: bool = False,

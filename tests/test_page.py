@@ -6,6 +6,7 @@ import datetime
 import gc
 import http.client
 import io
+import itertools
 import json
 import re
 import time
@@ -244,6 +245,26 @@ def test_a_slider_that_has_the_keyboard_is_seen(browser, site, scheme):
 def test_errors_are_said_in_words(visit, tmp_path):
     visit.page.click("#vary")
     visit.wait(lambda: "choose one first" in visit.text("#status"), "a word on the missing clip")
+    visit.open(clip(tmp_path))
+    visit.wait(lambda: not visit.text("#status"), "its end with a clip")
+    other, preset = itertools.count(2), itertools.cycle(("beat-variation", "loop-variation"))
+
+    def ended_by(change) -> bool:  # tried until gradio has said its last answer again
+        change()
+        visit.page.wait_for_timeout(100)
+        return not visit.text("#status")
+
+    for change in (
+        lambda: visit.page.fill("#seed textarea, #seed input", str(next(other))),
+        lambda: visit.set_slider("prompt-period", next(other)),
+        lambda: visit.choose(next(preset)),
+        lambda: visit.page.click("#stereo input"),
+    ):
+        visit.page.fill("#seed textarea, #seed input", "abc")
+        visit.page.click("#vary")
+        visit.wait(lambda: "Seed is 'abc'" in visit.text("#status"), "a word on the seed")
+        visit.wait(lambda change=change: ended_by(change), "its end with a change", 10)
+    visit.page.locator("#clip-input .icon-button-wrapper button").last.click()
     (tmp_path / "text.wav").write_text("no sound at all")
     visit.page.set_input_files("#clip-input input[type=file]", str(tmp_path / "text.wav"))
     visit.page.wait_for_selector("#clip-picture .problem")
