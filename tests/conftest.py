@@ -290,3 +290,15 @@ def small(music):
         replace(prompts, settings=(prompts.settings[2],), share=0.5),
     ]
     return cut(music, 44100, 4, 3.0), few
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; the test skips where there is none."""
+    from browser_visit import find_browser, started_browser
+
+    if not find_browser():
+        pytest.skip("no browser: install Chromium (Debian's package is called chromium)")
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with started_browser() as started:
+        yield started

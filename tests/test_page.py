@@ -9,14 +9,13 @@ import io
 import itertools
 import json
 import re
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 import soundfile
-from browser_visit import Visit, find_browser, started_browser
+from browser_visit import Visit
 from fake_endpoint import FakePipeline, running
 from gradio import state_holder
 from sound_files import knocks as clip
@@ -60,15 +59,6 @@ def test_a_job_of_the_page_is_stopped_by_no_other_client(site):
 
 
 # -- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not find_browser():
-        pytest.skip("no browser: install Chromium (Debian's package is called chromium)")
-    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with started_browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -269,52 +259,6 @@ def test_errors_are_said_in_words(visit, tmp_path):
     visit.page.set_input_files("#clip-input input[type=file]", str(tmp_path / "text.wav"))
     visit.page.wait_for_selector("#clip-picture .problem")
     assert "text.wav" in visit.text("#clip-picture") and "/" not in visit.text("#clip-picture")
-
-
-@pytest.mark.browser
-def test_a_closed_page_frees_the_machine(browser, site, tmp_path):
-    site.pipeline.step_s = SLOW_STEP_S
-    gone = Visit(browser, site.address)
-    gone.open(clip(tmp_path))
-    gone.set_slider("sampling-steps", 64)
-    gone.page.click("#vary")
-    gone.page.wait_for_selector("#status .progress:not(.unsure)")
-    gone.context.close()
-    end = time.monotonic() + 5
-    while site.endpoint.jobs.counts() != (0, 0):
-        assert time.monotonic() < end, "the job went on"
-        time.sleep(0.05)
-
-
-@pytest.mark.browser
-def test_an_open_page_does_not_hold_up_the_end_of_the_server(browser, tmp_path, capfd):
-    with running(FakePipeline(), PRESETS) as site:
-        visit = Visit(browser, site.address)
-        visit.open(clip(tmp_path))
-        start = time.monotonic()
-    assert time.monotonic() - start < 3
-    assert "Traceback" not in capfd.readouterr().err
-    visit.context.close()
-
-
-@pytest.mark.browser
-def test_a_page_of_an_earlier_server_says_so_and_is_reloaded(browser, tmp_path):
-    with running(FakePipeline(), PRESETS, secret="word") as site:
-        visit = Visit(browser, site.address)
-        visit.open(clip(tmp_path))
-        assert not visit.page.is_visible("#lost")
-    visit.wait(lambda: visit.text("#lost").strip() == "The server does not answer.", "a word on it")
-    port = urlsplit(site.address).port
-    with running(FakePipeline(), PRESETS, secret="word", port=port):
-        visit.wait(lambda: "was lost. Reload the page" in visit.text("#lost"), "what to do")
-        visit.page.click("#vary")
-        visit.wait(lambda: "choose it again" in visit.text("body"), "a word on the clip")
-        visit.page.click("#reload")
-        visit.wait(lambda: visit.page.is_hidden("#lost"), "a new page")
-        visit.open(clip(tmp_path))
-        visit.take()
-        assert visit.page.is_hidden("#lost")
-        visit.context.close()
 
 
 @pytest.mark.browser
