@@ -45,6 +45,33 @@
     if (target.closest?.("#reload")) location.reload();
   });
 
+  // A browser tells no sound of a .bwf file or of one without an extension, and gradio refuses what
+  // is told as none. The server looks into the file, and says itself what is no audio.
+  const asSound = (list) => {
+    const files = [...list];
+    if (files.every(({ type }) => type.startsWith("audio/"))) return null;
+    const sounds = new DataTransfer();
+    for (const file of files) sounds.items.add(new File([file], file.name, { type: "audio/wav" }));
+    return sounds;
+  };
+  const INPUT = "#clip-input input[type=file]";
+  document.addEventListener("click", ({ target }) => {
+    const narrow = target.matches?.(INPUT) && !target.accept.includes(".bwf");
+    if (narrow) target.accept += ", .bwf, .rf64, .w64, .caf"; // which the dialog shows besides
+  }, true);
+  document.addEventListener("change", ({ target }) => {
+    const sounds = target.matches?.(INPUT) && asSound(target.files);
+    if (sounds) target.files = sounds.files;
+  }, true);
+  document.addEventListener("drop", (event) => {
+    const sounds = event.target.closest?.("#clip-input") && asSound(event.dataTransfer?.files ?? []);
+    if (!sounds) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const again = { bubbles: true, cancelable: true, dataTransfer: sounds };
+    event.target.dispatchEvent(new DragEvent("drop", again));
+  }, true);
+
   // Browsers keep the clipboard from pages that came over plain HTTP from another machine.
   const select = (element) => {
     getSelection().selectAllChildren(element);

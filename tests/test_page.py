@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import gc
 import http.client
@@ -259,6 +260,34 @@ def test_errors_are_said_in_words(visit, tmp_path):
     visit.page.set_input_files("#clip-input input[type=file]", str(tmp_path / "text.wav"))
     visit.page.wait_for_selector("#clip-picture .problem")
     assert "text.wav" in visit.text("#clip-picture") and "/" not in visit.text("#clip-picture")
+
+
+DROP = """([base64, name, type]) => {
+    const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([bytes], name, { type }));
+    const inside = document.querySelector("#clip-input input[type=file]").parentElement;
+    inside.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer }));
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dropped", [False, True])
+def test_files_that_browsers_take_for_no_sound_reach_the_server(visit, tmp_path, dropped):
+    sound = clip(tmp_path).read_bytes()
+    texts = {"notes.txt": b"no sound", "take.bwf": sound, "no extension": sound}
+    for name, content in texts.items():
+        kind = "text/plain" if name.endswith(".txt") else ""
+        if dropped:
+            visit.page.evaluate(DROP, [base64.b64encode(content).decode(), name, kind])
+        else:
+            (tmp_path / name).write_bytes(content)
+            visit.page.set_input_files("#clip-input input[type=file]", str(tmp_path / name))
+        expected = "notes.txt" if content != sound else "24 bit"
+        visit.wait(lambda e=expected: e in visit.text("#clip-picture"), expected)
+        visit.page.locator("#clip-input .icon-button-wrapper button").last.click()
+        visit.wait(lambda: not visit.text("#clip-picture"), "an empty place")
+    assert not visit.page.locator(".toast-body").count()
 
 
 @pytest.mark.browser
