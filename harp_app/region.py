@@ -34,14 +34,18 @@ from vampnet.audio import (
 )
 
 PEAK_CEILING_DBFS = -0.1
-# As a factor; one step of 16 bits lower, so that rounding to a file's steps cannot pass it.
+# As a factor; one step of 16 bits lower, so that rounding to the steps of 16 bits or more cannot
+# pass it. Those of 8 bits are too coarse for that: 127/128 is -0.07 dBFS, the next one below holds.
 _CEILING = 10 ** (PEAK_CEILING_DBFS / 20) - 2**-15
+_CEILING_8_BIT = 126 / 128
 # The original fades into the variation within this time after an edge, and back before the next.
 EDGE_MS = 10.0
 LIMITER_REACH_MS = 5.0  # how far ahead of a peak, and behind it, the limiter turns the level down
 _LOUDNESS_ROUNDS = 6  # at most so often is the gain corrected by the loudness that came out
 _LOUDNESS_ERROR_LU = 0.1
+_FLATTEST = 0.1  # LU that 1 dB more into the limiter brings, at least, when a gain is sought
 _LIMITER_DRIVE_DB = 12.0  # more than this is not pushed into the limiter to reach a loudness
+_RANGES_DB = 3.0  # at most so far from the whole's gain does the level of the ranges take theirs
 _BLOCK = 1 << 18  # samples worked on at once: an hour of music needs no more memory than a minute
 
 Spans = tuple[tuple[int, int], ...]
@@ -113,10 +117,11 @@ class Region:
 
         One generated channel goes into every channel, each at the level it had beside the others.
         `ranges_s`: only these (start, end) seconds are replaced, with crossfades inside them; none
-        = all. `match_loudness`: bring the generated audio as a whole to this region's loudness, a
-        silent channel to silence; otherwise only undo the gain of `to_model`. Peaks of what is
-        replaced stay <= -0.1 dBFS (the limiter's work never raises them to reach a loudness that
-        the material does not have). ValueError for a wrong shape, NaN, ranges outside the region.
+        = all. `match_loudness`: bring the generated audio as a whole to this region's loudness,
+        then within 3 dB of that gain the ranges to the loudness they had, a silent channel to
+        silence; otherwise only undo the gain of `to_model`. Peaks of what is replaced stay
+        <= -0.1 dBFS (the limiter's work never raises them to reach a loudness that the material
+        does not have). ValueError for a wrong shape, NaN, ranges outside the region.
         """
         spans = self.spans(ranges_s)
         if audio.ndim != 2 or audio.shape[0] not in (1, self.n_channels) or not audio.shape[1]:
@@ -129,7 +134,7 @@ class Region:
         made = made.cpu()
         made = made * balance if (balance != 1).any() or len(balance) > len(made) else made
         if match_loudness:
-            return self._replaced(self._at_own_loudness(made), spans)
+            return self._replaced(self._at_own_loudness(made, spans), spans)
         _, gain = normalize(self._heard(mono=audio.shape[0] < self.n_channels), self.sample_rate)
         made = made / gain
         return self._replaced(_limited(made, 1.0, self.sample_rate, torch.empty_like(made)), spans)
@@ -183,32 +188,67 @@ class Region:
             return [value / mean for value in rms]
         return [0.0 if silent_stays and value == 0 else 1.0 for value in rms]
 
-    def _at_own_loudness(self, made: Tensor) -> Tensor:
-        """`made` (C, S) so that in this region's place it has its loudness.
+    def _at_own_loudness(self, made: Tensor, spans: Spans) -> Tensor:
+        """`made` (C, S) so that in this region's place it has its loudness, then that of the spans.
 
-        What the limiter takes, and what the original adds at the edges, is made up for.
+        The whole comes first, so that a span that was made softer or louder than what was there
+        stays so beyond 3 dB. A span that was silent has no level to keep.
         """
         loudness = loudness_lufs(made, self.sample_rate)
         if loudness == -math.inf or self.loudness_lufs == -math.inf:
             return torch.zeros_like(made)
-        gain_db = self.loudness_lufs - loudness
-        most_db = gain_db + _LIMITER_DRIVE_DB
-        limited = torch.empty_like(made)
-        for _ in range(_LOUDNESS_ROUNDS):
-            _limited(made, 10 ** (gain_db / 20), self.sample_rate, limited)
-            missing = self.loudness_lufs - self._loudness_in_place(limited)
-            if abs(missing) < _LOUDNESS_ERROR_LU or gain_db >= most_db:
-                break
-            gain_db = min(gain_db + missing, most_db)
-        return limited
+        gain_db, whole = self.loudness_lufs - loudness, ((0, self.n_samples),)
+        most_db, out = gain_db + _LIMITER_DRIVE_DB, torch.empty_like(made)
+        gain_db = self._reach(made, out, whole, gain_db, (-math.inf, most_db))
+        if spans != whole:
+            bounds_db = gain_db - _RANGES_DB, min(gain_db + _RANGES_DB, most_db)
+            self._reach(made, out, spans, gain_db, bounds_db)
+        return out
 
-    def _loudness_in_place(self, made: Tensor) -> float:
-        """The loudness with `made` (C, S) in the whole region's place; `made` stays as it was."""
-        edges = self._edges(made, 0, self.n_samples)
+    def _reach(
+        self,
+        made: Tensor,
+        out: Tensor,
+        spans: Spans,
+        gain_db: float,
+        bounds_db: tuple[float, float],
+    ) -> float:
+        """Put `made` in `out`, limited, so loud that the spans have the loudness they had.
+
+        What the limiter takes, and what the original adds at the edges, is made up for. Returns the
+        gain, sought within the bounds from `gain_db` on by secants: at a limiter 1 dB brings less
+        than 1 LU.
+        """
+        wanted, last = self._own_loudness(spans), None
+        if wanted == -math.inf:
+            return gain_db
+        for left in reversed(range(_LOUDNESS_ROUNDS)):
+            _limited(made, 10 ** (gain_db / 20), self.sample_rate, out)
+            missing = wanted - self._loudness_in_place(out, spans)
+            slope = (last[1] - missing) / (gain_db - last[0]) if last else 1.0
+            next_db = gain_db + missing / min(1.0, max(_FLATTEST, slope))
+            next_db = min(max(next_db, bounds_db[0]), bounds_db[1])
+            if abs(missing) < _LOUDNESS_ERROR_LU or next_db == gain_db or not left:
+                break
+            last, gain_db = (gain_db, missing), next_db
+        return gain_db
+
+    def _own_loudness(self, spans: Spans) -> float:
+        """The loudness of this region's own sound in the spans."""
+        if spans == ((0, self.n_samples),):
+            return self.loudness_lufs
+        own = [native_to_float(self.native[start:end]) for start, end in spans]
+        return loudness_lufs(_joined(own), self.sample_rate)
+
+    def _loudness_in_place(self, made: Tensor, spans: Spans) -> float:
+        """The spans' loudness with `made` (C, S) in their place; `made` stays as it was."""
+        edges = [edge for start, end in spans for edge in self._edges(made, start, end)]
         own = [made[:, first:last].clone() for first, last, _ in edges]
         for first, last, mixed in edges:
             made[:, first:last] = mixed
-        loudness = loudness_lufs(made, self.sample_rate)
+        loudness = loudness_lufs(
+            _joined([made[:, start:end] for start, end in spans]), self.sample_rate
+        )
         for (first, last, _), before in zip(edges, own, strict=True):
             made[:, first:last] = before
         return loudness
@@ -231,13 +271,20 @@ class Region:
     def _replaced(self, made: Tensor, spans: Spans) -> Region:
         """This region with `made` (C, S) inside the spans."""
         native, subtype = self.native.copy(), self.format.subtype
+        ceiling = _CEILING_8_BIT if subtype in ("PCM_U8", "PCM_S8") else _CEILING
         for start, end in spans:
             for first in range(start, end, _BLOCK):
                 last = min(first + _BLOCK, end)
-                native[first:last] = float_to_native(made[:, first:last], subtype)
+                held = made[:, first:last].clamp(-ceiling, ceiling)
+                native[first:last] = float_to_native(held, subtype)
             for first, last, mixed in self._edges(made, start, end):
-                native[first:last] = float_to_native(mixed, subtype)
+                native[first:last] = float_to_native(mixed.clamp_(-ceiling, ceiling), subtype)
         return replace(self, native=native)
+
+
+def _joined(pieces: list[Tensor]) -> Tensor:
+    """Pieces (C, n) one after the other; no copy of a single one."""
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
 
 def _limited(samples: Tensor, gain: float, sample_rate: int, out: Tensor) -> Tensor:
