@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harp_app import controls
 from harp_app.interrupt import Asking
 from harp_app.models import Models
+from harp_app.ranges import clipped
 from harp_app.region import Region
 from harp_app.storage import renew
 from vampnet.audio import Limits
@@ -31,8 +32,6 @@ MAX_TAKES = 4
 MEBI = 1024 * 1024
 MAX_FILE_MB = 256.0
 ENDPOINT_LIMITS = Limits(max_duration_s=600.0, max_decoded_mib=1024)
-SLACK_S = 0.05  # a range may end this far behind the clip
-SLACK_BPM = 0.05  # and as much further as its bars do at a tempo that is so much too slow
 
 # ARGB with an alpha below 128, so that the number fits a signed 32-bit integer.
 COLOR_SETTINGS, COLOR_RANGE, COLOR_BEAT, COLOR_KEPT = (
@@ -182,18 +181,8 @@ def ascii_stem(path: str | Path) -> str:
 
 
 def within(settings: controls.Settings, duration_s: float) -> controls.Settings:
-    """Return the settings with their ranges ending at the clip's end; ValueError for one outside.
-
-    A tempo that was rounded puts the end of a bar the further off, the more bars are before it.
-    """
-    for start_s, end_s in settings.ranges_s:
-        slack_s = SLACK_S + (end_s * SLACK_BPM / settings.bpm if settings.bpm else 0.0)
-        if start_s >= duration_s or end_s > duration_s + slack_s:
-            raise ValueError(
-                f"Regenerate only: {start_s:g}-{end_s:g} s lies outside the clip, "
-                f"which is {duration_s:.3f} s long."
-            )
-    ranges_s = tuple((start_s, min(end_s, duration_s)) for start_s, end_s in settings.ranges_s)
+    """Return the settings with their ranges ending with the clip; ValueError for one outside."""
+    ranges_s = clipped(settings.ranges_s, duration_s, settings.bpm)
     return replace(settings, prompt=replace(settings.prompt, ranges_s=ranges_s))
 
 

@@ -68,6 +68,25 @@ def test_outside_the_ranges_the_file_is_bit_for_bit_the_input(vamp, clip, tmp_pa
     assert (before[~inside] == after[~inside]).all() and (before[inside] != after[inside]).any()
 
 
+@pytest.mark.parametrize(
+    ("options", "start_s", "end_s"),
+    [
+        (("--ranges", "bar 1", "--bpm", 400, "--beat-offset-s", -0.4), 0, 0.2),
+        (("--ranges", "bar 1", "--bpm", 400, "--beat-offset-s", -0.3), 0, 0.3),
+        (("--ranges", "bar 1", "--bpm", 400, "--beat-offset-s", -0.06), 0, 0.5),
+        (("--ranges", "0.3-0.54"), 0.3, 0.5),
+    ],
+)
+def test_ranges_lie_at_the_bars_and_end_with_the_file(
+    vamp, clip, tmp_path, options, start_s, end_s
+):
+    assert vamp(clip, tmp_path / "out.wav", *options)[0] == cli.OK
+    before, after = (soundfile.read(path)[0] for path in (clip, tmp_path / "out.wav"))
+    changed = np.flatnonzero((before != after).any(1)) / RATE
+    assert changed[0] == pytest.approx(start_s, abs=1e-2)
+    assert changed[-1] == pytest.approx(end_s, abs=1e-2)
+
+
 def test_mono_and_loudness_and_picture(vamp, clip, tmp_path):
     drawn = tmp_path / "out.png"
     options = ("--mono", "--no-match-loudness", "--beat-ms", 50, "--bpm", 120, "--picture", drawn)
@@ -174,7 +193,7 @@ BAD_VALUES = {
     "offset beyond": (("--bpm", "120", "--beat-offset-s", "1e308"), "-86400 to 86400"),
     "offset no number": (("--bpm", "120", "--beat-offset-s", "nan"), "-86400 to 86400"),
     "offset without a tempo": (("--beat-offset-s", "0.1"), "--bpm"),
-    "range outside": (("--ranges", "0.2-3"), "0-0.5 s"),
+    "range outside": (("--ranges", "0.2-3"), "0.500 s long"),
     "range reversed": (("--ranges", "0.3-0.1"), "ends before it starts"),
     "range unreadable": (("--ranges", "the chorus"), "the chorus"),
     "bars without a tempo": (("--ranges", "bar 1"), "tempo"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harp_app import controls
-from harp_app.ranges import parse_ranges
+from harp_app.ranges import clipped, parse_ranges
 
 TABLE = controls.table(FAKE_PRESETS, ("default", "drums"))
 
@@ -157,6 +157,36 @@ def test_the_number_of_values_must_fit():
 )
 def test_ranges_in_seconds_and_bars(text, bpm, expected):
     assert parse_ranges(text, bpm) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "first_bar_s", "expected"),
+    [
+        ("bar 1, 3-4", 0.5, ((0.5, 2.5), (4.5, 8.5))),
+        ("bar 2", -1.0, ((1.0, 3.0),)),
+        ("bar 1", -1.0, ((0.0, 1.0),)),  # what of it lies in the clip
+        ("0.25-1, bar 1, 2-3 s", 0.5, ((0.25, 1.0), (0.5, 2.5), (2.0, 3.0))),
+    ],
+)
+def test_bars_count_from_the_first_downbeat(text, first_bar_s, expected):
+    assert parse_ranges(text, 120.0, first_bar_s) == expected
+
+
+def test_a_range_outside_the_clip_is_told_as_what_it_is():
+    for text, wrong in (("1-1", "has no length"), ("2-1", "ends before it starts")):
+        with pytest.raises(ValueError, match=f"'{text}' {wrong}"):
+            parse_ranges(text)
+    with pytest.raises(ValueError, match="'bar 1' ends before the clip starts; bar 1 is at -2 s"):
+        parse_ranges("bar 1", 120.0, -2.0)
+
+
+def test_a_range_ends_with_the_clip_where_it_ends_a_hair_behind_it():
+    assert clipped(((7.0, 8.0),), 7.99) == ((7.0, 7.99),)
+    assert clipped(((1.0, math.inf),), 8.0) == ((1.0, 8.0),)
+    assert clipped(((6.0, 8.08),), 8.0, bpm=5.0) == ((6.0, 8.0),)
+    for ranges_s in (((7.0, 8.08),), ((8.0, 8.01),)):
+        with pytest.raises(ValueError, match="lies outside the clip, which is 8.000 s long"):
+            clipped(ranges_s, 8.0)
 
 
 @pytest.mark.parametrize(

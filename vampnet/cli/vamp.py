@@ -58,10 +58,11 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _vamp(args: argparse.Namespace) -> None:
     preset, seed, files = _preset(args), _seed(args.seed), _outputs(args.output, args.takes)
     targets = files + ([Path(args.picture)] if args.picture else [])
+    from harp_app.ranges import clipped
     from harp_app.region import Region
 
     region = Region.read(args.input)
-    region.spans(preset.prompt.ranges_s)
+    ranges_s = clipped(preset.prompt.ranges_s, region.duration_s, args.bpm)
     _check_outputs(args, files, targets, region)
     from vampnet.pipeline import Pipeline
 
@@ -69,7 +70,7 @@ def _vamp(args: argparse.Namespace) -> None:
     rate_hz, start = pipeline.codec.sample_rate, time.monotonic()
     vamp = pipeline.vamp(
         region.to_model(rate_hz, args.mono),
-        preset.prompt,
+        dataclasses.replace(preset.prompt, ranges_s=ranges_s),
         preset.sampling,
         seed,
         takes=args.takes,
@@ -79,9 +80,7 @@ def _vamp(args: argparse.Namespace) -> None:
     )
     with appearing(targets, args.force) as places:
         for take, (audio, place) in enumerate(zip(vamp.audio, places, strict=False)):
-            varied = region.like(
-                audio, rate_hz, preset.prompt.ranges_s, match_loudness=not args.no_match_loudness
-            )
+            varied = region.like(audio, rate_hz, ranges_s, not args.no_match_loudness)
             varied.write(place)
             if args.picture and take == 0:
                 from vampnet import picture
@@ -113,7 +112,7 @@ def _preset(args: argparse.Namespace) -> Preset:
         raise ValueError("--beat-offset-s tells where the first beat of a tempo is; give --bpm too")
     prompt = given(args, PROMPT)
     if args.ranges:
-        prompt["ranges_s"] = parse_ranges(args.ranges, args.bpm)
+        prompt["ranges_s"] = parse_ranges(args.ranges, args.bpm, offset_s)
     return dataclasses.replace(
         preset,
         prompt=dataclasses.replace(preset.prompt, **prompt),
