@@ -87,6 +87,27 @@ def test_sizes_left_open_by_a_recorder_are_read_to_the_end(tmp_path):
     assert audio.read(path).samples.shape[1] == 200
 
 
+@pytest.mark.parametrize(
+    ("container", "endian"), [("W64", "FILE"), ("AU", "BIG"), ("AU", "LITTLE")]
+)
+def test_a_w64_or_au_file_that_is_cut_off_is_told(tmp_path, container, endian):
+    path = tmp_path / "x"
+    audio.write(path, Audio(noise(0.01), 44100, AudioFormat(container, "PCM_16", endian)))
+    assert audio.read(path).samples.shape == (1, 441)
+    whole = path.read_bytes()
+    for lost in (1, 2, 441, len(whole) - 60):
+        path.write_bytes(whole[:-lost])
+        with pytest.raises(AudioError, match="cut off"):
+            audio.read(path)
+    open_ended = bytearray(whole)  # as a recorder leaves it that writes to a pipe
+    place = 8 if container == "AU" else whole.index(b"data") + 16
+    width = 4 if container == "AU" else 8
+    open_ended[place : place + width] = b"\xff" * width
+    path.write_bytes(open_ended)
+    with open(path, "rb") as file:
+        assert chunks.walk(file, len(open_ended)).missing_bytes == 0
+
+
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 6, 12, 24])
 @pytest.mark.parametrize("mark", [0x7FFFF000, 0xFFFFFFFF])
 def test_an_open_size_may_be_rounded_to_whole_frames(tmp_path, width, mark):

@@ -22,7 +22,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from vampnet import chunks, mpeg
+from vampnet import chunks, mpeg, ogg
 from vampnet.loudness import TARGET_LUFS, loudness_lufs, normalize
 from vampnet.part_file import PartFile, whole
 from vampnet.sample_format import (
@@ -153,6 +153,8 @@ def _opened(path: StrPath, limits: Limits) -> Iterator[tuple[soundfile.SoundFile
         if found.missing_bytes > 0:
             lost = f"{found.missing_bytes} bytes of sound that its header announces are missing"
             raise AudioError(f"{name} is cut off: {lost}")
+        if ogg.cut_off(file):
+            raise AudioError(f"{name} is cut off: the page that ends its sound is missing")
         file.seek(0)
         try:
             sound = soundfile.SoundFile(file)
@@ -324,6 +326,8 @@ def _encode(
     one_byte = form.container == "AIFF" and form.subtype in ONE_BYTE
     chunks.mend(file, form.extensible, native.shape if one_byte else None)
     chunks.append(file, form.chunks)
+    if form.container == "OGG":
+        ogg.mend(file)
     if form.container == "MP3":  # all of it would have to be decoded
         return len(native)
     file.seek(0)

@@ -22,6 +22,11 @@ MAX_CHUNKS = 1000
 # frames: it means "to the end of the file".
 _OPEN_ENDED = (0x7FFFF000, 0xFFFFF000)
 _LONGEST_FRAME = 0x100  # bytes
+# The names of a W64 file and of its sound, 16 bytes each; a size that is larger stands for none.
+_W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+_W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
+_W64_UNKNOWN = 1 << 62
+_AU_UNKNOWN = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def walk(file: BinaryIO, size: int) -> Chunks:
     """Walk the chunks of an open file of `size` bytes, past the sound; nothing in it raises."""
     kind = _kind(file)
     if not kind:
-        return Chunks()
+        return Chunks(missing_bytes=_missing_elsewhere(file, size))
     order, is_aiff = _order(kind), kind == b"FORM"
     channels, missing, kept, extensible = None, None, [], b""
     room = MAX_KEPT_BYTES
@@ -107,6 +112,25 @@ def walk(file: BinaryIO, size: int) -> Chunks:
                 kept.append((name, content))
                 room -= length
     return Chunks(kind, channels, tuple(kept), missing, extensible)
+
+
+def _missing_elsewhere(file: BinaryIO, size: int) -> int | None:
+    """How much of its sound a W64 or AU file of `size` bytes lacks; 0 for files of other kinds."""
+    file.seek(0)
+    head = file.read(len(_W64))
+    if head[:4] in (b".snd", b"dns."):
+        start, length = struct.unpack((">" if head[0] == 46 else "<") + "II", head[4:12].ljust(8))
+        return 0 if length == _AU_UNKNOWN else max(0, start + length - size)
+    place = 40  # behind the file's name and size, and its kind
+    for _ in range(MAX_CHUNKS if head == _W64 else 0):
+        if place + 24 > size:
+            return None
+        file.seek(place)
+        name, length = file.read(16), struct.unpack("<Q", file.read(8))[0]
+        if name == _W64_DATA:
+            return 0 if length > _W64_UNKNOWN else max(0, place + length - size)
+        place += max(24, (length + 7) // 8 * 8)  # the size counts these 24 bytes
+    return 0
 
 
 def append(file: BinaryIO, kept: tuple[tuple[bytes, bytes], ...]) -> None:
