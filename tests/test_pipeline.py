@@ -120,6 +120,17 @@ def test_a_seed_counts_by_its_value(tiny_pipeline, seed) -> None:
         tiny_pipeline.vamp(audio, prompt, FAST, 5.0)
 
 
+@pytest.mark.parametrize("name", ["codebooks_kept", "compression"])
+def test_more_codebooks_than_the_codec_has_are_refused(tiny_pipeline, name) -> None:
+    for kept in (14, 15):
+        prompt = Prompt(period=3, **{name: kept})
+        if kept == tiny_pipeline.codec.n_codebooks:
+            vary(tiny_pipeline, chord(0.2)[None], prompt=prompt)
+            continue
+        with pytest.raises(ValueError, match=f"{name} is 15; allowed is 0 to 14, the codec's"):
+            vary(tiny_pipeline, chord(0.2)[None], prompt=prompt)
+
+
 def test_stages_that_do_not_fit_are_refused(tiny_pipeline) -> None:
     deaf = VampNet(VampNetConfig(14, 3, n_layers=1, n_heads=2, embedding_dim=32))
     with pytest.raises(ValueError, match="makes 4 codebooks, .* hears 3"):

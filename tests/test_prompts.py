@@ -317,7 +317,7 @@ def test_an_early_beat_keeps_what_lies_before_it():
         ({"period": True}, "period"),
         ({"period_width": 0}, "period_width must be a whole number from 1 up, not 0"),
         ({"period_phase": -1}, "period_phase"),
-        ({"codebooks_kept": -1}, "codebooks_kept must be a whole number from 0 up or none"),
+        ({"codebooks_kept": -1}, "codebooks_kept must be a whole number from 0 up, not -1"),
         ({"compression": None}, "compression"),
         ({"prefix_s": -0.1}, "prefix_s must be a number from 0 up, not -0.1"),
         ({"suffix_s": math.nan}, "suffix_s"),

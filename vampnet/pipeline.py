@@ -169,11 +169,12 @@ class Pipeline:
         share mask and noise, so equal channels stay equal. takes: independent variations from one
         batch. bpm, beat_offset_s: a beat grid in place of the tracker. ``on_step(done, total)`` is
         called at least once a sampling step; what it raises ends the call. Raises ValueError for
-        arguments of another kind, audio of another shape or with values that are not numbers;
-        RuntimeError where weights are damaged.
+        arguments of another kind, audio of another shape or with values that are not numbers, and a
+        prompt that keeps more codebooks than the codec has; RuntimeError where weights are damaged.
         """
         _check_kinds(audio, prompt, sampling, bpm, beat_offset_s)
         _check(audio)
+        _check_codebooks(prompt, self.codec.n_codebooks)
         takes, seed = _whole("takes", takes, least=1), _whole("seed", seed)
         n_channels, _, n_samples = audio.shape
         device = self.codec.codebooks.device
@@ -352,3 +353,11 @@ def _check(audio: Tensor) -> None:
         raise ValueError(f"audio is {audio.dtype}; it must be torch.float32")
     if not all_finite(audio):
         raise ValueError("the audio holds values that are not finite numbers (NaN or infinity)")
+
+
+
+def _check_codebooks(prompt: Prompt, n_codebooks: int) -> None:
+    for name in ("codebooks_kept", "compression"):
+        value = getattr(prompt, name)
+        if value is not None and value > n_codebooks:
+            raise ValueError(f"{name} is {value}; allowed is 0 to {n_codebooks}, the codec's")

@@ -240,8 +240,7 @@ def _check_whole(name: str, value: object, smallest: int, optional: bool = False
     if optional and value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-        none = " or none" if optional else ""
-        raise ValueError(f"{name} must be a whole number from {smallest} up{none}, not {value!r}")
+        raise ValueError(f"{name} must be a whole number from {smallest} up, not {value!r}")
 
 
 def _check_amount(name: str, value: object, largest: float) -> None:
