@@ -125,8 +125,9 @@ def _check_tls(options: Options) -> None:
             open(file, "rb").close()  # the error of the next line names no file
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.tls_cert, options.tls_key)
     except ssl.SSLError as error:
+        why = error.reason or "swapped, or no PEM files"
         files = f"'{options.tls_cert}' and '{options.tls_key}'"
-        raise ValueError(f"TLS: {files} are no certificate and its key ({error.reason})") from None
+        raise ValueError(f"TLS: {files} are no certificate and its key ({why})") from None
     except OSError as error:
         raise ValueError(f"TLS: '{error.filename}' cannot be read ({error.strerror})") from None
 

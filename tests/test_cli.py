@@ -201,6 +201,9 @@ BAD_VALUES = {
     "no model": (("--model", "nothing"), "default"),
     "no folder of presets": (("--presets-dir", "nowhere"), "nowhere"),
     "picture": (("--picture", "out.txt"), ".png"),
+    "no name of a model": (("--model", ""), "the model is ''; a name"),
+    "range of no length": (("--ranges", "0.1-0.1"), "has no length"),
+    "codebooks beyond": (("--codebooks-kept", "99"), "codebooks_kept is 99; allowed is 0 to"),
 }
 
 
@@ -252,6 +255,20 @@ def test_presets_and_models_are_listed(capsys, tmp_path):
     (tmp_path / "broken.toml").write_text('name = "x"\ndescription = "y"\nloudness = 3\n')
     assert cli.main(["presets", "--presets-dir", str(tmp_path)]) == cli.MISTAKE
     assert "broken.toml, line 3" in capsys.readouterr().err
+
+
+def test_a_folder_of_presets_that_must_not_be_read_is_told(tmp_path, monkeypatch, capsys):
+    def forbidden(folder):
+        raise PermissionError(13, "Permission denied", folder)
+
+    monkeypatch.setattr("vampnet.presets.os.listdir", forbidden)
+    assert cli.main(["presets", "--presets-dir", str(tmp_path)]) == cli.MISTAKE
+    assert f"{tmp_path} cannot be read: Permission denied" in capsys.readouterr().err
+
+
+def test_a_closed_output_is_no_mistake(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["presets"]) == cli.OK
 
 
 def test_convert_writes_our_own_format(tiny, tmp_path, capsys, vamp, clip):

@@ -82,6 +82,37 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     assert "cannot both" in refused(vamp, tmp_path, clip, both, "--picture", both)
 
 
+def test_a_name_that_asks_for_no_known_format_is_refused(vamp, clip, tmp_path):
+    for name in ("c.m4a", "c.wma", "a.b.c"):
+        line = refused(vamp, tmp_path, clip, tmp_path / name, "--force")
+        assert f"'{Path(name).suffix}' is no known format; .wav, " in line and ".flac" in line
+    (tmp_path / "in.au").write_bytes(clip.read_bytes())
+    assert vamp(tmp_path / "in.au", tmp_path / "out.AU")[0] == cli.OK  # as IN is called
+    assert vamp(clip, tmp_path / "none")[0] == cli.OK
+    assert soundfile.info(tmp_path / "none").format == "WAV"
+
+
+def test_a_folders_name_is_no_files_name(vamp, clip, tmp_path):
+    for line in ((f"{tmp_path}/new/",), (f"{tmp_path}/x.wav/",), ("x.wav", "--picture", "p.png/")):
+        assert "a file name is needed" in refused(vamp, tmp_path, clip, *line)
+
+
+@pytest.mark.parametrize("target", ["in.wav", "in.wav/m", "/proc/m", ""])
+def test_a_model_is_not_converted_where_none_can_lie(clip, tmp_path, tiny, capsys, target):
+    before, place = files(tmp_path), target and str(tmp_path / target)
+    assert cli.main(["convert", str(tiny), place]) == cli.MISTAKE
+    line = capsys.readouterr().err
+    assert line.startswith(f"vampnet: cannot write '{place}': ")
+    assert ".vampnet" not in line and "Errno" not in line and files(tmp_path) == before
+
+
+def test_figures_are_not_measured_where_they_cannot_be_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("vampnet.bench.report", lambda *args: pytest.fail("measured for nothing"))
+    line = ["bench", "--write", str(tmp_path / "nowhere" / "b.md")]
+    assert cli.main(line) == cli.MISTAKE
+    assert capsys.readouterr().err == "vampnet: cannot write 'b.md': its folder does not exist\n"
+
+
 def test_a_link_that_leads_nowhere_is_refused_before_the_work(vamp, clip, tmp_path, monkeypatch):
     monkeypatch.setattr(Pipeline, "load", lambda *args: pytest.fail("loaded for nothing"))
     try:

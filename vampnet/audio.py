@@ -27,6 +27,7 @@ from vampnet.loudness import TARGET_LUFS, loudness_lufs, normalize
 from vampnet.part_file import PartFile, whole
 from vampnet.sample_format import (
     ONE_BYTE,
+    SUFFIXES,
     AudioFormat,
     flaw,
     float_to_native,
@@ -38,6 +39,7 @@ from vampnet.sample_format import (
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "SUFFIXES",
     "TARGET_LUFS",
     "Audio",
     "AudioError",

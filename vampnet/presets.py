@@ -6,6 +6,7 @@ dataclasses of these names and nothing else. What is wrong with a file is said w
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import dataclass, fields
@@ -47,13 +48,19 @@ def presets(folder: str | Path | None = None) -> dict[str, Preset]:
     """The shipped presets by name, with those of the user's folder over them.
 
     A preset of the user with a shipped one's name takes its place; other files than *.toml are
-    left alone. Raises ValueError for a folder that is not there, PresetError for a broken file.
+    left alone. Raises ValueError for a folder that is not there or must not be read, PresetError
+    for a broken file.
     """
     found = _read_folder(shipped_folder())
     if folder is not None:
         folder = Path(folder)
         if not folder.is_dir():
             raise ValueError(f"{folder} is not a folder; presets are *.toml in a folder")
+        try:
+            os.listdir(folder)  # a search for names passes over what it must not read
+        except OSError as error:
+            reason = error.strerror or error
+            raise ValueError(f"the folder of presets {folder} cannot be read: {reason}") from None
         found.update(_read_folder(folder))
     return found
 

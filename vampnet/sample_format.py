@@ -33,6 +33,7 @@ _BY_SUFFIX = {
     ".opus": ("OGG",),
     ".mp3": ("MP3",),
 }
+SUFFIXES = tuple(_BY_SUFFIX)  # of names that ask for a container
 _DEFAULT_SUBTYPE = "PCM_24"
 LARGEST_SAMPLE = 1e6  # of full scale 1.0; what is larger is no sound and overflows in sums
 ONE_BYTE = ("PCM_S8", "PCM_U8", "ULAW", "ALAW")  # subtypes with one byte a sample

@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with ended_in_order():
             args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is where the shell closed it
+            sys.stdout.flush()
         return OK
     except KeyboardInterrupt as stop:
         if sys.stderr.isatty():
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(str(stop) or "stopped; nothing was written")
         return STOPPED
     except BrokenPipeError:  # the reader of our output left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         _complain(" ".join(str(error).split()) or type(error).__name__)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vampnet.cli.models import named
 from vampnet.cli.vamp import MAX_TAKES
 
 if TYPE_CHECKING:
@@ -40,10 +41,13 @@ def _bench(args: argparse.Namespace) -> None:
     for name, most in (("takes", MAX_TAKES), ("repeats", MAX_REPEATS)):
         _check(name, getattr(args, name), most)
     preset = _preset(args.preset, args.steps)
+    from vampnet.audio import check_writable
     from vampnet.bench import Request, report
 
+    if args.write:
+        check_writable(args.write)
     request = Request(args.seconds, args.channels, args.takes, preset, args.repeats)
-    text = report(args.model, request, args.device, args.precision)
+    text = report(named(args.model), request, args.device, args.precision)
     print(text)
     if args.write:
         from vampnet.cli.outputs import appearing

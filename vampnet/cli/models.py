@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from vampnet.cli.outputs import HIDDEN, say
+from vampnet.cli.outputs import hidden_folder, say
 from vampnet.progress import Progress
 
 
@@ -60,14 +59,35 @@ def _convert(args: argparse.Namespace) -> None:
 
     from vampnet import checkpoints
 
-    source, target = checkpoints.resolve(args.source), Path(args.target)
-    if (target / checkpoints.CONFIG).exists() and not args.force:
+    source, target = checkpoints.resolve(named(args.source)), _folder(args.target)
+    config = target / checkpoints.CONFIG
+    if config.exists() and not args.force:
         raise ValueError(f"'{target}' holds a model already; --force overwrites it")
     dtype = torch.float16 if args.fp16 else torch.float32
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=HIDDEN, dir=target.parent) as folder:
+    with hidden_folder(config if target.is_dir() else target) as folder:
         made = sorted(checkpoints.convert(source, folder, dtype=dtype).iterdir())
         target.mkdir(exist_ok=True)
         for file in made:
             os.replace(file, target / file.name)
     print(f"wrote {target}: {', '.join(file.name for file in made)}")
+
+
+def named(model: str) -> str:
+    """A model's name or folder as it was typed; ValueError for nothing, which means this folder."""
+    if not model.strip():
+        raise ValueError(
+            f"the model is '{model}'; a name (see: vampnet models) or a folder is needed"
+        )
+    return model
+
+
+def _folder(typed: str) -> Path:
+    """The folder to write, those that it lies in made; ValueError where it cannot be one."""
+    target = Path(typed)
+    if not typed.strip() or (target.exists() and not target.is_dir()):
+        raise ValueError(f"cannot write '{typed}': that is not a folder's name")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write '{typed}': {error.strerror or error}") from None
+    return target

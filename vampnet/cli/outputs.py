@@ -21,6 +21,14 @@ def say(line: object) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def hidden_folder(target: Path) -> tempfile.TemporaryDirectory[str]:
+    """A hidden folder beside the target, gone at the end; ValueError that names the target."""
+    try:
+        return tempfile.TemporaryDirectory(prefix=HIDDEN, dir=target.resolve().parent)
+    except OSError as error:
+        raise ValueError(f"cannot write '{target}': {error.strerror or error}") from None
+
+
 @contextmanager
 def appearing(targets: Sequence[Path], overwrite: bool = True) -> Iterator[list[Path]]:
     """Places to write to; what lies there moves to the targets at the end, or is deleted.
@@ -32,7 +40,7 @@ def appearing(targets: Sequence[Path], overwrite: bool = True) -> Iterator[list[
     with ExitStack() as stack:
         places = []
         for target in targets:
-            folder = tempfile.TemporaryDirectory(prefix=HIDDEN, dir=target.resolve().parent)
+            folder = hidden_folder(target)
             places.append(Path(stack.enter_context(folder), target.name))
         yield places
         for target in targets:

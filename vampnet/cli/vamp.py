@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import secrets
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vampnet.cli.outputs import HIDDEN, appearing
+from vampnet.cli.models import named
+from vampnet.cli.outputs import appearing, hidden_folder
 from vampnet.options import PROMPT, SAMPLING, given
 from vampnet.options import add as add_options
 from vampnet.progress import Progress
@@ -66,7 +67,7 @@ def _vamp(args: argparse.Namespace) -> None:
     _check_outputs(args, files, targets, region)
     from vampnet.pipeline import Pipeline
 
-    pipeline = Pipeline.load(args.model, args.device)
+    pipeline = Pipeline.load(named(args.model), args.device)
     rate_hz, start = pipeline.codec.sample_rate, time.monotonic()
     vamp = pipeline.vamp(
         region.to_model(rate_hz, args.mono),
@@ -144,22 +145,35 @@ def _check_outputs(
     """ValueError, before any work is done, where a target cannot or must not be written."""
     from vampnet.audio import check_writable
 
+    for typed in (args.output, args.picture or ""):
+        if typed.endswith(tuple(filter(None, (os.sep, os.altsep)))):
+            raise ValueError(
+                f"cannot write '{typed}': it is a folder's name; a file name is needed"
+            )
     if args.picture:
         from vampnet.picture import check_name
 
         check_name(args.picture)
     if len({target.resolve() for target in targets}) < len(targets):
         raise ValueError(f"the picture and the sound cannot both be '{args.picture}'")
+    _check_suffix(args.output, args.input)
     for target in targets:
         check_writable(target)
         if target.exists() and not target.is_file():
             raise ValueError(f"'{target}' is there already and is not a file of the usual kind")
         if target.exists() and not args.force:
             raise ValueError(f"'{target}' is there already; --force overwrites it")
-        try:
-            with tempfile.TemporaryDirectory(prefix=HIDDEN, dir=target.resolve().parent) as folder:
-                if target is files[0]:  # can the container hold this rate and these channels?
-                    part = dataclasses.replace(region, native=region.native[:1])
-                    part.write(Path(folder, target.name))
-        except OSError as error:
-            raise ValueError(f"cannot write '{target}': {error.strerror or error}") from None
+        with hidden_folder(target) as folder:
+            if target is files[0]:  # can the container hold this rate and these channels?
+                part = dataclasses.replace(region, native=region.native[:1])
+                part.write(Path(folder, target.name))
+
+
+def _check_suffix(output: str, source: str) -> None:
+    """ValueError for a suffix that stands for no format and is not that of IN."""
+    from vampnet.audio import SUFFIXES
+
+    suffix, own = Path(output).suffix.lower(), Path(source).suffix.lower()
+    if suffix not in ("", own, *SUFFIXES):
+        allowed = ", ".join(SUFFIXES if own in ("", *SUFFIXES) else (*SUFFIXES, own))
+        raise ValueError(f"cannot write '{output}': '{suffix}' is no known format; {allowed} are")
