@@ -141,6 +141,21 @@ def _open_file(path: Path, name: str) -> tuple[BinaryIO, int]:
         raise AudioError(f"{name} cannot be opened: {_reason(error)}") from None
 
 
+def _check_whole(file: BinaryIO, found: chunks.Chunks, name: str) -> None:
+    """AudioError where the end of the file is missing, as far as its container tells."""
+    lost = None
+    if found.missing_bytes is None:
+        lost = "its header is there, its sound is missing"
+    elif found.missing_bytes > 0:
+        lost = f"{found.missing_bytes} bytes of sound that its header announces are missing"
+    elif ogg.cut_off(file):
+        lost = "the page that ends its sound is missing"
+    elif n_samples := mpeg.lost(file):
+        lost = f"{n_samples} samples that its header announces are missing"
+    if lost:
+        raise AudioError(f"{name} is cut off: {lost}")
+
+
 @contextmanager
 def _opened(path: StrPath, limits: Limits) -> Iterator[tuple[soundfile.SoundFile, Probe, str]]:
     """Open an audio file by its content and check its header; yields it, the header, its label."""
@@ -150,13 +165,7 @@ def _opened(path: StrPath, limits: Limits) -> Iterator[tuple[soundfile.SoundFile
         found = chunks.walk(file, size)
         if found.channels == 0:
             raise AudioError(f"{name} has 0 channels; 1 to {limits.max_channels} are allowed")
-        if found.missing_bytes is None:
-            raise AudioError(f"{name} is cut off: its header is there, its sound is missing")
-        if found.missing_bytes > 0:
-            lost = f"{found.missing_bytes} bytes of sound that its header announces are missing"
-            raise AudioError(f"{name} is cut off: {lost}")
-        if ogg.cut_off(file):
-            raise AudioError(f"{name} is cut off: the page that ends its sound is missing")
+        _check_whole(file, found, name)
         file.seek(0)
         try:
             sound = soundfile.SoundFile(file)

@@ -6,6 +6,7 @@ none it supposes all frames to be as large as the first, and loses sound if the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import BinaryIO
 
 FRAME = 1152  # the most samples of a frame
@@ -25,18 +26,48 @@ def more_than(file: BinaryIO, n_samples: int) -> bool:
     stands afterwards where it stood.
     """
     before = file.tell()
-    start = place = _behind_tags(file)
     count = 0
-    while count <= n_samples:
+    for head, samples in _frames(file):
+        if not count and any(name in head for name in _LENGTH_HEADERS):
+            break
+        count += samples
+        if count > n_samples:
+            break
+    file.seek(before)
+    return count > n_samples
+
+
+def lost(file: BinaryIO) -> int:
+    """How many samples of each channel an open MP3 file lacks of those that its header announces.
+
+    Counted only where the header (Xing or Info) announces more bytes than the file has; a few
+    samples are none. Decoders notice the same, but tell it on the standard error of the process.
+    """
+    there = file.seek(0, 2) - _behind_tags(file)
+    frames = _frames(file)
+    head, samples = next(frames, (b"", 0))
+    place = max(head.find(name) for name in _LENGTH_HEADERS[:2])
+    words = head[place + 4 : place + 16]  # flags, frames, bytes; flags of 1 and 2 for the others
+    if place < 0 or len(words) < 12 or words[3] & 3 != 3:
+        return 0
+    announced, size = int.from_bytes(words[4:8], "big"), int.from_bytes(words[8:], "big")
+    if size <= there:
+        return 0
+    missing = (announced - sum(1 for _ in frames)) * samples
+    return missing if missing > 2 * FRAME else 0
+
+
+def _frames(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """The first bytes and the samples of each frame, up to the first place where none starts."""
+    place = _behind_tags(file)
+    while True:
         file.seek(place)
         head = file.read(64)
         size, samples = _frame(head)
-        if not size or (place == start and any(name in head for name in _LENGTH_HEADERS)):
-            break
+        if not size:
+            return
+        yield head, samples
         place += size
-        count += samples
-    file.seek(before)
-    return count > n_samples
 
 
 def _behind_tags(file: BinaryIO) -> int:
