@@ -50,6 +50,19 @@ def test_a_pack_is_mono_at_one_rate_and_keeps_the_held_out_apart(music, tmp_path
     assert (train.cut(0, len(whole) - 10, 30)[10:] == 0).all()
 
 
+@pytest.mark.parametrize("damage", [b"", b"hello", None])
+def test_a_damaged_pack_is_named_with_what_to_do(music, tmp_path, damage) -> None:
+    pack(music, tmp_path, 8000)
+    for name, told in (("00001.npy", "delete .* what wrote it"), (MANIFEST, "delete it and run")):
+        before = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(before[:100] if damage is None else damage)
+        with pytest.raises(ValueError, match=f"{name} is damaged.*{told}"):
+            Pack.load(tmp_path, "train")
+    (tmp_path / MANIFEST).write_text('{"pieces": [{"name": "a"}]}')
+    with pytest.raises(ValueError, match="manifest.json is damaged"):
+        Pack.load(tmp_path, "train")
+
+
 def test_a_set_is_encoded_where_the_codec_lies() -> None:
     sounds = [(chord(s)[0].numpy() * FULL_SCALE).astype(np.int16) for s in (0.3, 0.2)]
     pieces = Pack([("a", sounds[0]), ("b", sounds[1])], 44100)

@@ -203,6 +203,27 @@ def test_a_state_is_never_older_than_two_minutes(tmp_path, monkeypatch) -> None:
     assert max(ages) <= 120 and now[0] == 7.0 * 60
 
 
+@pytest.mark.parametrize("damage", [b"", b"hello\n", bytes(range(256)) * 40, None])
+def test_a_damaged_state_is_named_with_what_to_do(tmp_path, damage) -> None:
+    model, plan = torch.nn.Linear(2, 1), Plan(2, 1, 1, 0.1, 1, 0.0)
+
+    def again(model: torch.nn.Module, plan: Plan) -> None:
+        run(model, lambda rng: model(torch.ones(2)).sum().square(), plan, tmp_path)
+
+    again(model, plan)
+    state = tmp_path / "state.pt"
+    before = state.read_bytes()
+    state.write_bytes(before[: len(before) // 2] if damage is None else damage)
+    with pytest.raises(ValueError, match="state.pt is damaged; delete it and run again"):
+        again(model, plan)
+    state.write_bytes(before)
+    with pytest.raises(ValueError, match="state.pt is damaged or of another model .*; delete it"):
+        again(torch.nn.Linear(3, 1), plan)
+    torch.save({"step": 3}, state)
+    with pytest.raises(ValueError, match="state.pt is damaged or of another model .*; delete it"):
+        again(model, plan)
+
+
 def test_the_rate_climbs_then_falls_to_nothing() -> None:
     plan = MaskedTraining(steps=100, warmup=10, learning_rate=1.0)
     rates = [rate_at(step, plan) for step in range(100)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +30,17 @@ class Pack:
 
     @classmethod
     def load(cls, folder: str | Path, split: str) -> Pack:
-        """The pieces of ``split`` ("train" or "heldout") that :func:`pack` wrote, if any."""
+        """The pieces of ``split`` ("train" or "heldout") that :func:`pack` wrote, if any.
+
+        Raises ValueError where the manifest or a piece is damaged or missing.
+        """
         folder = Path(folder)
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        entries = [e for e in manifest["pieces"] if e["split"] == split]
-        pieces = [(e["name"], np.load(folder / e["file"], mmap_mode="r")) for e in entries]
-        return cls(pieces, manifest["rate_hz"])
+        with _damage_told(folder / MANIFEST) as path:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            entries = [e for e in manifest["pieces"] if e["split"] == split]
+            places = [(e["name"], folder / e["file"]) for e in entries]
+            rate_hz = int(manifest["rate_hz"])
+        return cls([(name, _stored(file)) for name, file in places], rate_hz)
 
     def samples(self, index: int) -> Tensor:
         """A whole piece, float (S,), full scale 1."""
@@ -44,6 +50,35 @@ class Pack:
         """``length`` samples from ``start`` on, float (length,), zeros behind the end."""
         found = self.pieces[index][1][start : start + length].astype(np.float32)
         return torch.from_numpy(np.pad(found, (0, length - len(found)))) / FULL_SCALE
+
+
+def packed_names(folder: Path) -> list[str]:
+    """The pieces in a folder that :func:`pack` wrote. Raises ValueError where it is damaged."""
+    with _damage_told(folder / MANIFEST) as path:
+        return [entry["name"] for entry in json.loads(path.read_text(encoding="utf-8"))["pieces"]]
+
+
+@contextmanager
+def _damage_told(manifest: Path) -> Iterator[Path]:
+    try:
+        yield manifest
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{manifest} is damaged; delete it and run again") from None
+
+
+def _stored(file: Path) -> np.ndarray:
+    """The samples of a piece, int16 (S,), mapped into memory."""
+    try:
+        found = np.load(file, mmap_mode="r")
+    except PermissionError:
+        raise
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError):
+        found = None
+    if found is None or found.ndim != 1 or found.dtype != np.int16:
+        raise ValueError(
+            f"{file} is damaged or missing; delete {file.parent} and run again what wrote it"
+        )
+    return found
 
 
 def music_files(folder: Path) -> list[Path]:

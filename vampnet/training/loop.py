@@ -21,6 +21,7 @@ from vampnet.precision import has_bfloat16_products
 
 SAVE_EVERY_S = 120.0  # at the latest, whatever a step takes
 WARMUP_SHARE = 0.05  # of the time, where a plan is one of minutes
+REASON_CHARACTERS = 120  # of torch's, which may name every weight
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,9 @@ def run(
     where that multiplies bfloat16 faster, the loss is taken under bfloat16 autocast. Every
     ``report_every`` steps a line of JSON goes to ``folder/log.jsonl`` (and to ``log``): step,
     seconds, learning rate, mean training loss and what ``figures`` measures. Raises RuntimeError
-    when the loss is no longer a number; the last saved state is untouched then. Ctrl-C and SIGTERM
-    raise KeyboardInterrupt after the step, whose state is saved.
+    when the loss is no longer a number; the last saved state is untouched then. ValueError where
+    the state cannot be read. Ctrl-C and SIGTERM raise KeyboardInterrupt after the step, whose state
+    is saved.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +116,7 @@ class _Training:
         self.step, self.seconds, self.rate = 0, 0.0, 0.0
         torch.manual_seed(plan.seed)  # dropout draws from the global generators
         if path.exists():
-            self._resume(torch.load(path, weights_only=True, map_location="cpu"))
+            self._resume(_read(path))
         self.began = time.monotonic() - self.seconds
 
     @property
@@ -160,15 +162,31 @@ class _Training:
             torch.save(state, part)
 
     def _resume(self, state: dict) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rng.set_state(state["rng"])
-        self.step, self.seconds = int(state["step"]), float(state.get("seconds", 0.0))
-        chance = state.get("chance", {})
-        if "cpu" in chance:
-            torch.set_rng_state(chance["cpu"])
-        if "cuda" in chance and self.device.type == "cuda":
-            torch.cuda.set_rng_state(chance["cuda"], self.device)
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.rng.set_state(state["rng"])
+            self.step, self.seconds = int(state["step"]), float(state.get("seconds", 0.0))
+            chance = state.get("chance", {})
+            if "cpu" in chance:
+                torch.set_rng_state(chance["cpu"])
+            if "cuda" in chance and self.device.type == "cuda":
+                torch.cuda.set_rng_state(chance["cuda"], self.device)
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:REASON_CHARACTERS]
+            raise ValueError(
+                f"{self.path} is damaged or of another model ({reason}); delete it and run again"
+            ) from None
+
+
+def _read(path: Path) -> Any:
+    """What a state file holds. Raises ValueError where it is damaged."""
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except PermissionError:
+        raise
+    except Exception:  # bytes that are no state: zip, pickle and torch raise all kinds
+        raise ValueError(f"{path} is damaged; delete it and run again") from None
 
 
 def _chance(device: torch.device) -> dict[str, Tensor]:

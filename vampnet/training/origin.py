@@ -18,7 +18,7 @@ import torch
 from vampnet import checkpoints
 from vampnet.checkpoints import CONFIG
 from vampnet.part_file import whole_path
-from vampnet.training.data import MANIFEST, music_files
+from vampnet.training.data import MANIFEST, music_files, packed_names
 from vampnet.training.datapack import ATTRIBUTION
 
 RUN = "run.json"
@@ -153,9 +153,8 @@ def _check_names(work: Path, music: dict[str, Any]) -> None:
     manifest = work / "pack" / MANIFEST
     if "files" not in music or not manifest.is_file():
         return
-    for entry in json.loads(manifest.read_text(encoding="utf-8"))["pieces"]:
-        if entry["name"] not in music["files"]:
+    for name in packed_names(manifest.parent):
+        if name not in music["files"]:
             raise ValueError(
-                f"'{work}' holds a run from other music (it has '{entry['name']}'); "
-                "take another folder"
+                f"'{work}' holds a run from other music (it has '{name}'); take another folder"
             )
