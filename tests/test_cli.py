@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -285,6 +286,17 @@ def test_convert_writes_our_own_format(tiny, tmp_path, capsys, vamp, clip):
         assert len(capsys.readouterr().err.splitlines()) == 1
     assert files(tmp_path) == before
     assert cli.main(["convert", str(tiny), str(out), "--force"]) == cli.OK
+
+
+def test_convert_hands_attribution_and_licence_on(tiny, tmp_path, capsys):
+    source = shutil.copytree(tiny, tmp_path / "source")
+    for name in ("ATTRIBUTION.md", "LICENSE", "notes.md"):
+        (source / name).write_text(name)
+    assert cli.main(["convert", str(source), str(tmp_path / "out")]) == cli.OK
+    assert "ATTRIBUTION.md" in capsys.readouterr().out
+    assert (tmp_path / "out" / "ATTRIBUTION.md").read_text() == "ATTRIBUTION.md"
+    assert (tmp_path / "out" / "LICENSE").read_text() == "LICENSE"
+    assert not (tmp_path / "out" / "notes.md").exists()
 
 
 def test_serve_hands_its_options_on(monkeypatch, capsys):

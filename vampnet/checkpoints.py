@@ -9,6 +9,7 @@ float32 and loaded as float32. The original's folder holds `codec.pth`, `coarse.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -148,6 +149,7 @@ def convert(
     """Write a folder that :func:`load_folder` reads as a folder of ours.
 
     The SHA-256 of each .pth file goes into the metadata, beside what `metadata` says (its licence).
+    An attribution and a licence that lie beside the weights go with them.
     """
     source, target = Path(source), Path(target)
     if (target / CONFIG).exists():
@@ -160,7 +162,12 @@ def convert(
             file.name: download.sha256(file) for file in files if file is not None
         }
     notes.update(metadata or {})
-    return save_folder(target, parts.codec, parts.coarse, parts.c2f, metadata=notes, dtype=dtype)
+    made = save_folder(target, parts.codec, parts.coarse, parts.c2f, metadata=notes, dtype=dtype)
+    for name in ("ATTRIBUTION.md", "LICENSE"):
+        told = _find(source, name)
+        if told is not None:
+            shutil.copyfile(told, made / name)
+    return made
 
 
 # Single files ------------------------------------------------------------------------------------
