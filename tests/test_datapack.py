@@ -168,6 +168,34 @@ def test_a_pack_is_not_mixed_with_other_codes_nor_windows_it_has_not(
     assert (tmp_path / "work" / "train.tokens").read_bytes() == before
 
 
+def test_the_terms_of_the_codecs_model_go_with_a_pack(
+    prepared, codec, tokens, tmp_path, monkeypatch
+) -> None:
+    from vampnet import checkpoints
+
+    small = dict(n_layers=1, n_heads=2, embedding_dim=32, vocab_size=32, window_frames=64)
+    monkeypatch.setattr(recipe, "COARSE", dataclasses.replace(recipe.COARSE, **small))
+    monkeypatch.setattr(recipe, "FINE", dataclasses.replace(recipe.FINE, **small))
+    told = {"licence": "CC BY 4.0", "training_tokens_sha256": "ab"}
+    base = checkpoints.save_folder(tmp_path / "theirs", codec, metadata=told)
+    (base / "ATTRIBUTION.md").write_text("by a musician")
+    file = recipe.pack_up(prepared, tmp_path / "a.pack", base=base)
+    plan = recipe.plan(steps=1, decoder_steps=1, batch=1, frames=16)
+    plan = dataclasses.replace(plan, decoder=dataclasses.replace(plan.decoder, frames=24, batch=1))
+    for licence, stated in (("", "CC BY 4.0"), ("mine", "mine")):
+        made = recipe.train(file, tmp_path / "work", plan, licence=licence)
+        metadata = checkpoints.load_folder(made).config["metadata"]
+        assert metadata["licence"] == stated
+        origins = {"name": "theirs", "licence": "CC BY 4.0", "training_tokens_sha256": "ab"}
+        assert metadata["base"] == origins
+        credit = (made / "ATTRIBUTION.md").read_text()
+        assert (
+            credit.index("'theirs'") < credit.index("by a musician") < credit.index("by somebody")
+        )
+    older = datapack.write(Pack.load(prepared, "train"), tokens, codec, tmp_path / "b.pack")
+    assert datapack.base(older) is None  # of a version that did not tell
+
+
 def test_the_command_packs_a_prepared_set(prepared, codec, tmp_path, capsys) -> None:
     from vampnet import checkpoints
 

@@ -244,6 +244,22 @@ def test_windows_too_long_for_the_music_are_told_before_the_decoder_is_trained(
     assert not (tmp_path / "codec" / "state.pt").exists()
 
 
+def test_options_that_would_mean_nothing_are_refused(music, tmp_path, capsys) -> None:
+    set_, file, work = tmp_path / "set", tmp_path / "a.pack", tmp_path / "work"
+    pack(music, set_, 8000)
+    file.write_text("no pack")
+    for where, option, value in (
+        (file, "--base", "default"),
+        (file, "--base", "none"),
+        (file, "--held-out", "b"),
+        (set_, "--held-out", "b"),
+    ):
+        assert cli.main(["train", str(where), str(work), option, value]) == 1
+        said = capsys.readouterr().err
+        assert f"leave out {option}" in said and value in said and "mean" in said
+    assert not work.exists()
+
+
 def test_minutes_go_to_the_stages_that_run(tiny_pipeline, music, tmp_path, monkeypatch) -> None:
     base, minutes = tmp_path / "base", []
     checkpoints.save_folder(base, tiny_pipeline.codec, tiny_pipeline.coarse, tiny_pipeline.c2f)

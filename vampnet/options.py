@@ -85,8 +85,18 @@ SERVE = (
 )
 # Arguments of vampnet.training.recipe.train, and fields of its plans.
 TRAIN = (
-    Option("base", str, "MODEL", "model to go on from, or 'none' for one of its own (default)"),
-    Option("held_out", str, "WORDS", "paths with one of these words, a comma between, only test"),
+    Option(
+        "base",
+        str,
+        "MODEL",
+        "model to go on from, or 'none' for one of its own (default); not with a data pack",
+    ),
+    Option(
+        "held_out",
+        str,
+        "WORDS",
+        "paths with one of these words, a comma between, only test; not with a set or data pack",
+    ),
     Option("licence", str, "TEXT", "what others may do with the weights, written into them"),
     Option("device", str, "DEVICE", "cpu, cuda, cuda:1 (cpu)"),
     Option("minutes", float, "MINUTES", "train for so long and not for a number of steps"),

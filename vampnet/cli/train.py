@@ -21,11 +21,11 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     from vampnet.machine import check_device
-    from vampnet.training.recipe import plan, train
+    from vampnet.training.recipe import USUAL, plan, train
 
     options = given(args, TRAIN)
     words = tuple(filter(None, map(str.strip, options.pop("held_out", "").split(","))))
-    base = options.pop("base", "default")
+    base = options.pop("base", USUAL)
     licence, device = options.pop("licence", ""), options.pop("device", "cpu")
     check_device(device)
     try:

@@ -1,7 +1,8 @@
 """A training set in one small file, to carry to a machine with an accelerator.
 
 Codes for the masked models, as few bits each as they need; clips of audio, as Opus, for the
-codec's decoder; the codec; the attribution. About 30 MiB hold ten hours of codes.
+codec's decoder; the codec and the terms of its model; the attribution. About 30 MiB hold ten hours
+of codes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from vampnet.part_file import whole_path
 from vampnet.training.data import FULL_SCALE, Pack
 from vampnet.training.tokens import Tokens
 
-INDEX, CODEC, ATTRIBUTION = "pack.json", "codec", "ATTRIBUTION.md"
+INDEX, CODEC, ATTRIBUTION, BASE = "pack.json", "codec", "ATTRIBUTION.md", "base.json"
 MAX_MIB = 60.0
 CLIP_S = 20.0
 CLIP_FORMAT, CLIP_HZ = audio.AudioFormat("OGG", "OPUS"), 48000  # about 60 kbit/s
@@ -71,13 +73,15 @@ def write(
     target: str | Path,
     *,
     attribution: str = "",
+    base: dict[str, Any] | None = None,
     max_mib: float = MAX_MIB,
     log: Log | None = None,
 ) -> Path:
     """Write the data pack, at most ``max_mib`` MiB: everything but as many clips as there is room.
 
-    pieces: those of ``tokens["train"]``, in the same order; tokens: by split. Raises ValueError
-    where not even a clip finds room, OSError where the disk takes no more.
+    pieces: those of ``tokens["train"]``, in the same order; tokens: by split; attribution: of the
+    music; base: what :func:`base` shall give back. Raises ValueError where not even a clip finds
+    room, OSError where the disk takes no more.
     """
     bits = max(1, math.ceil(math.log2(codec.vocab_size)))
     index: dict = {"rate_hz": pieces.rate_hz, "bits": bits, "splits": {}, "clips": []}
@@ -96,6 +100,8 @@ def write(
             for file in sorted(Path(folder, CODEC).iterdir()):
                 archive.write(file, f"{CODEC}/{file.name}")
         archive.writestr(ATTRIBUTION, attribution)
+        if base is not None:
+            archive.writestr(BASE, json.dumps(base))
         room -= sum(entry.file_size for entry in archive.infolist()) + 2**17  # lists, heads
         for name, sound, place in _clips(pieces, tokens["train"], codec.hop_length):
             if len(sound) > room:
@@ -150,6 +156,18 @@ def credit(file: str | Path) -> str:
     """The attribution in a data pack, which goes with the weights trained on it."""
     with zipfile.ZipFile(file) as archive:
         return archive.read(ATTRIBUTION).decode("utf-8")
+
+
+def base(file: str | Path) -> dict[str, Any] | None:
+    """What a data pack tells of the model whose codec it holds; None where it tells nothing.
+
+    Raises ValueError where the file is no data pack.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return json.loads(archive.read(BASE)) if BASE in archive.namelist() else None
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise ValueError(f"{file} is no data pack: {error}") from None
 
 
 def _tokens(archive: zipfile.ZipFile, split: str, index: dict) -> Tokens:

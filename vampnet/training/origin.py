@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ import torch
 from vampnet import checkpoints
 from vampnet.checkpoints import CONFIG
 from vampnet.part_file import whole_path
+from vampnet.training import datapack
 from vampnet.training.data import MANIFEST, music_files, packed_names
 from vampnet.training.datapack import ATTRIBUTION
 
 RUN = "run.json"
 UNSTATED = "unstated"  # a licence that nobody told
 FROM_NOTHING = {"name": "none", "sha256": ""}
+_TOLD = ("name", "licence", "credit", "facts")  # of a Start, in a data pack
 # what a run keeps and would go on from
 _KEPT = (f"pack/{MANIFEST}", f"codec/{CONFIG}", "train.tokens")
 _KEPT += ("codec/state.pt", "coarse/state.pt", "c2f/state.pt")
@@ -33,30 +35,61 @@ _KEPT += ("codec/state.pt", "coarse/state.pt", "c2f/state.pt")
 class Start:
     """A model to go on from: its name, its parts, its licence, its attribution ("" = none told).
 
-    facts: what its metadata tells of how it came about.
+    parts: None where only the terms are known. facts: what its metadata tells of how it came about.
     """
 
     name: str
-    parts: checkpoints.Parts
+    parts: checkpoints.Parts | None
     licence: str
     credit: str
     facts: dict[str, Any]
 
+    def told(self) -> dict[str, Any]:
+        """All but the parts, as JSON values, for :func:`start_in`."""
+        told = (self.name, self.licence, self.credit, self.facts)
+        return dict(zip(_TOLD, told, strict=True))
+
 
 def start_of(base: str | Path) -> Start:
     """The model of a name or folder. Raises CheckpointError where there is none."""
+    parts = checkpoints.load_folder(checkpoints.resolve(base))
+    return replace(told_of(base), parts=parts)
+
+
+def told_of(base: str | Path) -> Start:
+    """The terms of a model whose codec at least loads, without its parts."""
     folder = checkpoints.resolve(base)
     known = str(base) in checkpoints.models()
-    parts = checkpoints.load_folder(folder)
-    told = parts.config.get("metadata", {})
+    told = _metadata(folder)
     notes = folder / ATTRIBUTION
     return Start(
         str(base) if known else folder.resolve().name,
-        parts,
+        None,
         told.get("licence", UNSTATED),
         notes.read_text(encoding="utf-8") if notes.is_file() else "",
         {key: told[key] for key in ("training_tokens_sha256", "base") if key in told},
     )
+
+
+def start_in(file: Path) -> Start | None:
+    """The terms of the model whose codec a data pack holds; None where it does not tell them.
+
+    Raises ValueError where the file is no data pack.
+    """
+    told = datapack.base(file)
+    if told is None:
+        return None
+    if not isinstance(told, dict) or not told.keys() >= set(_TOLD):
+        raise ValueError(f"{file} is no data pack: {datapack.BASE} does not tell {_TOLD}")
+    name, licence, credit, facts = (told[key] for key in _TOLD)
+    return Start(name, None, licence, credit, facts)
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    """What the config of a model tells of it; an original folder has none."""
+    file = folder / CONFIG
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return config.get("metadata") or {}
 
 
 def terms(licence: str, start: Start | None) -> dict[str, Any]:
@@ -73,7 +106,11 @@ def origin(music: Path, start: Start | None, held_out: Sequence[str]) -> dict[st
     The base's name is told in errors, its weights are compared. Raises ValueError where there is
     no music.
     """
-    base = {"name": start.name, "sha256": _digest(start.parts)} if start else FROM_NOTHING
+    base = (
+        {"name": start.name, "sha256": _digest(start.parts)}
+        if start and start.parts
+        else FROM_NOTHING
+    )
     return {"base": base, "music": _music(music), "held-out words": sorted(held_out)}
 
 

@@ -21,14 +21,14 @@ from vampnet.training import datapack, origin
 from vampnet.training.attribution import passed_on
 from vampnet.training.data import MANIFEST, Pack, pack
 from vampnet.training.decoder import CodecWindows, DecoderTraining, train_decoder
+from vampnet.training.encoding import encode, of_others, tokens_of
 from vampnet.training.loop import Plan
 from vampnet.training.masked import MaskedTraining, initialize, train_masked
 from vampnet.training.quantizer import fit_quantizers
 from vampnet.training.tokens import Tokens
 
 Log = Callable[[object], None]
-FRAMES_TRIED = 400  # of a piece whose codes are compared with those kept
-SAME_SHARE = 0.9  # of the codes: another device rounds otherwise
+USUAL = ""  # no base was asked for: the default is taken where one is needed
 
 COARSE = VampNetConfig(
     n_codebooks=4,
@@ -108,13 +108,6 @@ def plan(
     return replace(recipe, decoder=decoder, coarse=coarse, c2f=c2f)
 
 
-def encode(pieces: Pack, codec: Codec) -> Tokens:
-    """The codes of every piece of a pack, on the CPU."""
-    device = codec.codebooks.device
-    sounds = (pieces.samples(i)[None, None].to(device) for i in range(len(pieces.pieces)))
-    return Tokens.join([codec.encode(sound)[0].cpu() for sound in sounds])
-
-
 def new_codec(pieces: Pack, recipe: Recipe) -> SpectralCodec:
     """A spectral codec with quantisers fitted to the pieces and an untrained decoder."""
     codec = SpectralCodec(sample_rate=pieces.rate_hz).eval()
@@ -135,7 +128,7 @@ def train(
     work: str | Path,
     recipe: Recipe,
     *,
-    base: str | Path | None = "default",
+    base: str | Path | None = USUAL,
     held_out: tuple[str, ...] = (),
     licence: str = "",
     device: str = "cpu",
@@ -146,20 +139,22 @@ def train(
     music: audio files, or a set that ``data.pack`` or ``vampnet prepare`` made, which is used as
     it is; or a data pack, one file (``datapack``), whose codec is taken, its decoder trained on,
     and whose masked models start from nothing. base: the model to start from otherwise, whose codec
-    is kept (fine-tuning); None = all from nothing, with a codec of its own. licence: of the
-    weights; "" = the base's. Raises ValueError where there is nothing to train on, and where
-    ``work`` holds a run that was begun with something else.
+    is kept (fine-tuning); USUAL = "default"; None = all from nothing, with a codec of its own.
+    licence: of the weights; "" = the base's, or that of the base of a data pack's codec. Raises
+    ValueError where there is nothing to train on, for a base or held-out words that would mean
+    nothing for this music, and where ``work`` holds a run that was begun with something else.
     """
     music, work, log = Path(music), Path(work), log or (lambda line: None)
     carried = music.is_file()
-    start = None if carried or base is None else origin.start_of(base)
-    words = () if carried or (music / MANIFEST).is_file() else held_out  # a set tells by itself
-    origin.check(work, origin.origin(music, start, words), log)
+    _check_told(music, base, held_out)
+    start = None if carried or base is None else origin.start_of(base or "default")
+    passed = origin.start_in(music) if carried else start  # whose terms go on with the weights
+    origin.check(work, origin.origin(music, start, held_out), log)
     if carried:
         (codec, coarse, c2f), tokens, heldout = _carried(music, work, recipe, device, log)
     else:
         (codec, coarse, c2f), tokens, heldout = _gathered(
-            music, work, recipe, start, words, device, log
+            music, work, recipe, start, held_out, device, log
         )
     if coarse is not None or not isinstance(codec, SpectralCodec):
         recipe = _without_decoder(recipe)
@@ -172,16 +167,31 @@ def train(
         model = model or _new_model(config, codec, plan)
         models.append(train_masked(model.to(device), tokens, heldout, plan, work / name, log).cpu())
     digest = hashlib.sha256((work / "train.tokens").read_bytes()).hexdigest()
-    metadata = {**origin.terms(licence, start), "training_tokens_sha256": digest}
+    metadata = {**origin.terms(licence, passed), "training_tokens_sha256": digest}
     made = checkpoints.save_folder(
         work / "model", codec, models[0], models[1], metadata=metadata, dtype=torch.float16
     )
     credit = _credit(music)
-    if start:
-        credit = passed_on(start.name, start.licence, start.credit, credit)
+    if passed:
+        credit = passed_on(passed.name, passed.licence, passed.credit, credit)
     if credit:
         (made / datapack.ATTRIBUTION).write_text(credit, encoding="utf-8")
     return made
+
+
+def _check_told(music: Path, base: str | Path | None, held_out: tuple[str, ...]) -> None:
+    """ValueError for a base or held-out words that this music leaves without a meaning."""
+    carried = music.is_file()
+    if carried and base != USUAL:
+        raise ValueError(
+            f"the base '{base or 'none'}' means nothing for the data pack '{music}', which brings "
+            "its codec and whose models start from nothing; leave out --base"
+        )
+    if held_out and (carried or (music / MANIFEST).is_file()):
+        raise ValueError(
+            f"the held-out words {', '.join(held_out)} mean nothing for '{music}', which tells by "
+            "itself what is held out; leave out --held-out"
+        )
 
 
 def _credit(music: Path) -> str:
@@ -216,7 +226,7 @@ def _carried(
     _check_frames(material.tokens, recipe.coarse, recipe.c2f)
     path = work / "train.tokens"
     if path.is_file() and not torch.equal(Tokens.load(path).codes, material.tokens.codes):
-        raise _others(path)
+        raise of_others(path)
     material.tokens.save(path)
     codec = material.codec
     if isinstance(codec, SpectralCodec):
@@ -235,7 +245,7 @@ def _gathered(
 ) -> tuple[Parts, Tokens, Tokens | None]:
     """Codec, models to go on from, and tokens of a folder of audio files or of a prepared set."""
     codec, coarse, c2f = None, None, None
-    if start:
+    if start and start.parts:
         codec, coarse, c2f = start.parts.codec, start.parts.coarse, start.parts.c2f
     folder = music if (music / MANIFEST).is_file() else work / "pack"
     if not (folder / MANIFEST).is_file():
@@ -244,12 +254,12 @@ def _gathered(
     fitted = None if codec else _fitted(pieces, work, recipe, log)
     codec = codec or fitted
     assert codec is not None
-    tokens = _tokens(pieces, codec, work / "train.tokens")
+    tokens = tokens_of(pieces, codec, work / "train.tokens")
     plans = (recipe.coarse, recipe.c2f)
     _check_frames(tokens, *((recipe.decoder, *plans) if fitted else plans))
     if fitted:
         _train_decoder(fitted.to(device), pieces, tokens, recipe, work, log)
-    heldout = _tokens(others, codec, work / "heldout.tokens") if others.pieces else None
+    heldout = tokens_of(others, codec, work / "heldout.tokens") if others.pieces else None
     return (codec, coarse, c2f), tokens, heldout
 
 
@@ -287,7 +297,7 @@ def pack_up(
     max_mib: float = datapack.MAX_MIB,
     log: Log | None = None,
 ) -> Path:
-    """A prepared set as a data pack for :func:`train`, with the codec of ``base``.
+    """A prepared set as a data pack for :func:`train`, with the codec of ``base`` and its terms.
 
     Raises ValueError where ``music`` is no set of ``data.pack`` or ``vampnet prepare``.
     """
@@ -304,30 +314,7 @@ def pack_up(
         codec,
         target,
         attribution=_credit(music),
+        base=origin.told_of(base).told(),
         max_mib=max_mib,
         log=log,
     )
-
-
-def _tokens(pieces: Pack, codec: Codec, path: Path) -> Tokens:
-    """The codes of a pack, or those that were made of it before; ValueError where they are not."""
-    if not path.is_file():
-        encode(pieces, codec).save(path)
-        return Tokens.load(path)
-    tokens = Tokens.load(path)
-    frames = [-(-len(sound) // codec.hop_length) for _, sound in pieces.pieces]
-    if tokens.starts.diff().tolist() != frames:
-        raise _others(path)
-    n_frames = min(frames[0], FRAMES_TRIED)
-    sound = pieces.cut(0, 0, n_frames * codec.hop_length)[None, None]
-    again = codec.encode(sound.to(codec.codebooks.device))[0].cpu()
-    inner = slice(0, n_frames // 2 + 1)  # the end hears what follows
-    if again.shape[0] != len(tokens.codes):
-        raise _others(path)
-    if (again[:, inner] == tokens.codes[:, inner]).float().mean() < SAME_SHARE:
-        raise _others(path)
-    return tokens
-
-
-def _others(path: Path) -> ValueError:
-    return ValueError(f"'{path}' is of other music or of another codec; take another folder")
