@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 
 from vampnet import audio
+from vampnet.file_tree import files_below
 from vampnet.loudness import normalize
 from vampnet.part_file import whole_path
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".caf")
+SUFFIXES = (".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+SUFFIXES += (".aiff", ".aif", ".aifc", ".caf")
+SILENT_DBFS = -80.0  # a piece whose peak is below has nothing to learn from
 MANIFEST = "manifest.json"
 FULL_SCALE = 32767.0  # of the 16-bit samples on disk
 HELD_OUT_EVERY = 10  # without names given, every tenth piece is held out
@@ -82,8 +85,8 @@ def _stored(file: Path) -> np.ndarray:
 
 
 def music_files(folder: Path) -> list[Path]:
-    """Every audio file below a folder, by name."""
-    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+    """Every audio file below a folder, in linked folders too, by path."""
+    return [file for file in files_below(folder) if file.suffix.lower() in SUFFIXES]
 
 
 def pack(
@@ -96,10 +99,10 @@ def pack(
     """Read every audio file below ``source`` into ``target``: mono mean, ``rate_hz``, -24 LUFS.
 
     held_out: files whose path contains one of these words are never trained on; with no words,
-    every tenth piece. Files that cannot be read are named to ``log`` and left out, and so are
-    further copies of a file, else one would be trained on and another held out. Writes a manifest
-    with each file's SHA-256 and length. Raises ValueError where there is nothing to train on, and
-    for a word that no path contains.
+    every tenth piece. Files that cannot be read or are silent are named to ``log`` and left out,
+    and so are further copies of a file, else one would be trained on and another held out. Writes a
+    manifest with each file's SHA-256 and length. Raises ValueError where there is nothing to train
+    on, and for a word that no path contains.
     """
     source, target, log = Path(source), Path(target), log or (lambda line: None)
     copies = _copies(source)
@@ -110,14 +113,14 @@ def pack(
         for name in names[1:]:
             log(f"left out: {name} is the same as {names[0]}")
         try:
-            mono = read_piece(source / names[0], rate_hz)
+            mono = _audible(_read_mono(source / names[0], rate_hz), names[0])
         except ValueError as error:
             log(f"left out: {error}")
             continue
         words = any(word in name for word in held_out for name in names)
         tenth = not held_out and len(entries) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
         stored = f"{number:05d}.npy"
-        store(mono, target / stored)
+        store(level(mono, rate_hz), target / stored)
         entries.append(
             {
                 "name": names[0],
@@ -158,7 +161,7 @@ def _check_splits(
 ) -> None:
     splits = [entry["split"] for entry in entries]
     if not entries:
-        raise ValueError(f"{source} holds 0 readable audio files to train on; need 1")
+        raise ValueError(f"{source} holds 0 readable audio files that are not silent; need 1")
     if "train" not in splits:
         words = ", ".join(held_out)
         raise ValueError(
@@ -171,9 +174,18 @@ def _check_splits(
 
 def read_piece(file: Path, rate_hz: int) -> Tensor:
     """A file as a piece, float (S,): mono mean, ``rate_hz``, -24 LUFS. ValueError if unreadable."""
+    return level(_read_mono(file, rate_hz), rate_hz)
+
+
+def _audible(samples: Tensor, name: str) -> Tensor:
+    if not (samples.abs() >= 10 ** (SILENT_DBFS / 20)).any():
+        raise ValueError(f"{name} is silent: no sample is above {SILENT_DBFS:g} dBFS")
+    return samples
+
+
+def _read_mono(file: Path, rate_hz: int) -> Tensor:
     sound = audio.read(file)
-    mono = audio.resample(sound.samples.mean(0, keepdim=True), sound.sample_rate, rate_hz)
-    return level(mono[0], rate_hz)
+    return audio.resample(sound.samples.mean(0, keepdim=True), sound.sample_rate, rate_hz)[0]
 
 
 def level(samples: Tensor, rate_hz: int) -> Tensor:

@@ -26,9 +26,9 @@ RUN = "run.json"
 UNSTATED = "unstated"  # a licence that nobody told
 FROM_NOTHING = {"name": "none", "sha256": ""}
 _TOLD = ("name", "licence", "credit", "facts")  # of a Start, in a data pack
-# what a run keeps and would go on from
-_KEPT = (f"pack/{MANIFEST}", f"codec/{CONFIG}", "train.tokens")
-_KEPT += ("codec/state.pt", "coarse/state.pt", "c2f/state.pt")
+# what a run keeps and would go on from; music that is only packed can be packed again
+_KEPT = (f"codec/{CONFIG}", "train.tokens", "codec/state.pt", "coarse/state.pt", "c2f/state.pt")
+_PACKED = f"pack/{MANIFEST}"
 
 
 @dataclass(frozen=True)
@@ -117,19 +117,25 @@ def origin(music: Path, start: Start | None, held_out: Sequence[str]) -> dict[st
 def check(work: Path, now: dict[str, Any], log: Callable[[object], None]) -> None:
     """Note what a run begins with, or see that it is what the work folder's run began with.
 
-    A folder of an earlier version, which noted nothing, is taken up as far as nothing speaks
-    against it, and that is logged. Raises ValueError that names what differs.
+    Where nothing is fitted or trained yet, the run begins again and its music is packed again. A
+    folder of an earlier version, which noted nothing, is taken up as far as nothing speaks against
+    it. Both are logged. Raises ValueError that names what differs.
     """
-    file = work / RUN
-    if any((work / name).is_file() for name in _KEPT):
+    file, packed = work / RUN, work / _PACKED
+    begun = any((work / name).is_file() for name in _KEPT)
+    if begun or packed.is_file():
         if file.is_file():
-            differences = _differences(_read(file), now)
-            if differences:
-                told = " and ".join(differences)
+            told = " and ".join(_differences(_read(file), now))
+            if not told:
+                return
+            if begun:
                 raise ValueError(f"'{work}' holds a run from {told}; take another folder")
-            return
-        _check_names(work, now["music"])
-        log(f"'{work}' does not tell what its run began with; taken to be this music and base")
+            log(f"'{work}' was begun with {told}; nothing is trained yet, so it begins again")
+            if "files" in now["music"]:  # a set lies elsewhere, and may lie here
+                packed.unlink(missing_ok=True)
+        else:
+            _check_names(work, now["music"])
+            log(f"'{work}' does not tell what its run began with; taken to be this music and base")
     work.mkdir(parents=True, exist_ok=True)
     with whole_path(file) as part:
         part.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
@@ -144,9 +150,8 @@ def _music(music: Path) -> dict[str, Any]:
         raise ValueError(f"there is no music at '{music}': no folder and no data pack")
     files = {}
     for file in music_files(music):
-        facts = file.stat() if file.is_file() else None  # a link may lead nowhere
-        name = file.relative_to(music).as_posix()
-        files[name] = [facts.st_size, int(facts.st_mtime)] if facts else []
+        facts = file.stat()
+        files[file.relative_to(music).as_posix()] = [facts.st_size, int(facts.st_mtime)]
     return {"files": files}
 
 
