@@ -288,6 +288,16 @@ def test_convert_writes_our_own_format(tiny, tmp_path, capsys, vamp, clip):
     assert cli.main(["convert", str(tiny), str(out), "--force"]) == cli.OK
 
 
+def test_the_folder_of_a_training_names_the_model_in_it(tiny, tmp_path, clip, vamp, capsys):
+    shutil.copytree(tiny, tmp_path / "work" / "model")
+    code, _, said = vamp(clip, tmp_path / "out.wav", "--model", tmp_path / "work")
+    assert code == cli.MISTAKE and f"--model {tmp_path / 'work' / 'model'}" in said
+    line = ["evaluate", str(tmp_path), str(tmp_path / "out"), "--model", str(tmp_path / "work")]
+    assert cli.main(line) == cli.MISTAKE
+    assert f"--model {tmp_path / 'work' / 'model'}" in capsys.readouterr().err
+    assert vamp(clip, tmp_path / "out.wav", "--model", tmp_path / "work" / "model")[0] == cli.OK
+
+
 def test_convert_hands_attribution_and_licence_on(tiny, tmp_path, capsys):
     source = shutil.copytree(tiny, tmp_path / "source")
     for name in ("ATTRIBUTION.md", "LICENSE", "notes.md"):

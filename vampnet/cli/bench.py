@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vampnet.cli.models import named
+from vampnet.cli.models import chosen_model
 from vampnet.cli.vamp import MAX_TAKES
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _bench(args: argparse.Namespace) -> None:
     if args.write:
         check_writable(args.write)
     request = Request(args.seconds, args.channels, args.takes, preset, args.repeats)
-    text = report(named(args.model), request, args.device, args.precision)
+    text = report(chosen_model(args.model), request, args.device, args.precision)
     print(text)
     if args.write:
         from vampnet.cli.outputs import appearing

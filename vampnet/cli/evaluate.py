@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vampnet.cli.models import chosen_model
 from vampnet.cli.outputs import GOES_ON, say
 from vampnet.progress import Progress
 
@@ -42,6 +43,9 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    if args.jobs < 1:
+        raise ValueError(f"--jobs is {args.jobs}; allowed is 1 and up")
+    chosen_model(args.model)  # before the imports, which take seconds
     import torch
 
     from vampnet.evaluation.embeddings import named

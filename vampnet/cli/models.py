@@ -59,7 +59,7 @@ def _convert(args: argparse.Namespace) -> None:
 
     from vampnet import checkpoints
 
-    source, target = checkpoints.resolve(named(args.source)), _folder(args.target)
+    source, target = checkpoints.resolve(chosen_model(args.source)), _folder(args.target)
     config = target / checkpoints.CONFIG
     if config.exists() and not args.force:
         raise ValueError(f"'{target}' holds a model already; --force overwrites it")
@@ -72,13 +72,20 @@ def _convert(args: argparse.Namespace) -> None:
     print(f"wrote {target}: {', '.join(file.name for file in made)}")
 
 
-def named(model: str) -> str:
-    """A model's name or folder as it was typed; ValueError for nothing, which means this folder."""
-    if not model.strip():
+def chosen_model(typed: str) -> str:
+    """A model's name or folder as it was typed. ValueError for nothing, which would be this folder,
+    and for a training's folder in place of the model in it."""
+    from vampnet.checkpoints import is_model_folder, models
+
+    if not typed.strip():
         raise ValueError(
-            f"the model is '{model}'; a name (see: vampnet models) or a folder is needed"
+            f"the model is '{typed}'; a name (see: vampnet models) or a folder is needed"
         )
-    return model
+    folder = Path(typed).expanduser()
+    known = typed in models() or is_model_folder(folder)
+    if not known and is_model_folder(folder / "model"):
+        raise ValueError(f"'{typed}' is no model folder, but holds one: {Path(typed) / 'model'}")
+    return typed
 
 
 def _folder(typed: str) -> Path:

@@ -27,6 +27,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     packed.add_argument("file", metavar="FILE", help="the data pack to write, for `vampnet train`")
     packed.add_argument("--model", default="default", metavar="MODEL", help="whose codec (default)")
     packed.add_argument("--max-mib", type=float, default=60.0, metavar="MIB", help="size (60)")
+    packed.add_argument("--force", action="store_true", help="overwrite a file that is there")
 
 
 def _prepare(args: argparse.Namespace) -> None:
@@ -38,6 +39,10 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _pack(args: argparse.Namespace) -> None:
+    if Path(args.file).is_dir():
+        raise ValueError(f"'{args.file}' is a folder; FILE is one file, the data pack to write")
+    if Path(args.file).exists() and not args.force:
+        raise ValueError(f"'{args.file}' is there already; --force overwrites it")
     from vampnet.training.recipe import pack_up
 
     made = pack_up(args.music, args.file, base=args.model, max_mib=args.max_mib, log=say)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vampnet.cli.models import named
+from vampnet.cli.models import chosen_model
 from vampnet.cli.outputs import appearing, hidden_folder
 from vampnet.options import PROMPT, SAMPLING, given
 from vampnet.options import add as add_options
@@ -67,7 +67,7 @@ def _vamp(args: argparse.Namespace) -> None:
     _check_outputs(args, files, targets, region)
     from vampnet.pipeline import Pipeline
 
-    pipeline = Pipeline.load(named(args.model), args.device)
+    pipeline = Pipeline.load(chosen_model(args.model), args.device)
     rate_hz, start = pipeline.codec.sample_rate, time.monotonic()
     vamp = pipeline.vamp(
         region.to_model(rate_hz, args.mono),
