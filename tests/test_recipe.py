@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import shutil
 
 import numpy as np
@@ -19,7 +20,7 @@ from vampnet.codec import SpectralCodec
 from vampnet.pipeline import Pipeline
 from vampnet.prompts import Prompt
 from vampnet.sampling import Sampling
-from vampnet.training import origin, recipe
+from vampnet.training import origin, quantizer, recipe
 from vampnet.training.data import FULL_SCALE, MANIFEST, Pack, pack, store
 from vampnet.training.tokens import Tokens
 
@@ -48,6 +49,25 @@ def test_a_pack_is_mono_at_one_rate_and_keeps_the_held_out_apart(music, tmp_path
     assert whole.shape == (4 * 44100,) and 0.01 < float(whole.abs().max()) <= 1.0
     assert torch.equal(train.cut(0, 1000, 500), whole[1000:1500])
     assert (train.cut(0, len(whole) - 10, 30)[10:] == 0).all()
+
+
+def test_silence_is_left_out_and_all_silence_is_a_mistake(tmp_path) -> None:
+    music, said = tmp_path / "music", []
+    music.mkdir()
+    for name, peak in (("a silent.wav", 0.0), ("b hiss.wav", 9e-5), ("c.w64", 2e-4)):
+        sound = peak * np.sign(np.sin(np.arange(8000)))
+        soundfile.write(
+            music / name, sound, 8000, "FLOAT", format=name[2:] == "w64" and "W64" or None
+        )
+    pack(music, tmp_path / "out", 8000, log=said.append)
+    assert [name for name, _ in Pack.load(tmp_path / "out", "train").pieces] == ["c.w64"]
+    assert [line.partition(" is silent")[0] for line in said[:2]] == [
+        "left out: a silent.wav",
+        "left out: b hiss.wav",
+    ]
+    (music / "c.w64").unlink()
+    with pytest.raises(ValueError, match="0 readable audio files that are not silent; need 1"):
+        pack(music, tmp_path / "none", 8000)
 
 
 @pytest.mark.parametrize("damage", [b"", b"hello", None])
@@ -260,6 +280,64 @@ def test_options_that_would_mean_nothing_are_refused(music, tmp_path, capsys) ->
     assert not work.exists()
 
 
+def test_few_frames_are_all_taken_and_too_few_are_told_in_minutes(tiny_codec, monkeypatch) -> None:
+    assert quantizer.fitting_step(41_000, 1024, 10) == 10  # as ever, where there is enough
+    assert (
+        quantizer.fitting_step(8310, 1024, 10) == 2 and quantizer.fitting_step(1024, 1024, 10) == 1
+    )
+    monkeypatch.setattr(recipe, "SpectralCodec", small_codec)
+    steps: list[int] = []
+    fit = recipe.fit_quantizers
+    monkeypatch.setattr(recipe, "fit_quantizers", lambda *a: (steps.append(a[2]), fit(*a)))
+    recipe.new_codec(
+        chords(2.0), recipe.Recipe()
+    )  # 115 frames: every tenth are too few for 32 rows
+    assert steps == [1]
+    with pytest.raises(ValueError, match="there are 0.0 minutes of music.* takes 0.1 minutes and"):
+        recipe.new_codec(chords(0.5), recipe.Recipe())
+
+
+def chords(seconds: float) -> Pack:
+    return Pack([("a", (chord(seconds)[0].numpy() * FULL_SCALE).astype(np.int16))], 44100)
+
+
+def small_codec(**kwargs) -> SpectralCodec:
+    return SpectralCodec(**{"vocab_size": 32, "dim": 16, "blocks": 1, "iterations": 2, **kwargs})
+
+
+def test_a_folder_in_which_only_music_lies_packed_takes_more_music(
+    music, tmp_path, monkeypatch
+) -> None:
+    """Too little music packs and then fails; what is added must not need another folder."""
+    some, work, said = tmp_path / "some", tmp_path / "work", []
+    some.mkdir()
+    shutil.copy(music / "a.wav", some)
+
+    def too_little(pieces, plan) -> None:
+        raise ValueError(f"{len(pieces.pieces)} pieces")
+
+    monkeypatch.setattr(recipe, "new_codec", too_little)
+    for n_pieces, name in ((1, "b.flac"), (2, "sub/c.wav")):
+        for _ in range(2):
+            with pytest.raises(ValueError, match=f"^{n_pieces} pieces"):
+                recipe.train(some, work, recipe.plan(), base=None, log=said.append)
+        shutil.copy(music / name, some)
+    begun = [line for line in said if "begins again" in line]
+    assert len(begun) == 1 and "other music (differing files: 1, first 'b.flac')" in begun[0]
+    checkpoints.save_folder(work / "codec", small_codec())
+    with pytest.raises(ValueError, match="holds a run from other music"):
+        recipe.train(some, work, recipe.plan(), base=None)
+
+
+def test_weights_too_large_to_keep_name_the_learning_rate(tiny_pipeline, music, tmp_path) -> None:
+    base = tmp_path / "base"
+    coarse = copy.deepcopy(tiny_pipeline.coarse)
+    checkpoints.save_folder(base, tiny_pipeline.codec, coarse, tiny_pipeline.c2f)
+    plan = recipe.plan(steps=1, batch=1, frames=16, learning_rate=1e6)
+    with pytest.raises(ValueError, match="float16.*likely reason is a learning rate.*1e.06"):
+        recipe.train(music, tmp_path / "work", plan, base=base)
+
+
 def test_minutes_go_to_the_stages_that_run(tiny_pipeline, music, tmp_path, monkeypatch) -> None:
     base, minutes = tmp_path / "base", []
     checkpoints.save_folder(base, tiny_pipeline.codec, tiny_pipeline.coarse, tiny_pipeline.c2f)
@@ -326,7 +404,16 @@ def test_a_full_disk_leaves_no_half_piece(tmp_path, monkeypatch) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"batch": -1}, {"learning_rate": 0.0}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": 0},
+        {"batch": -1},
+        {"learning_rate": 0.0},
+        {"minutes": math.inf},
+        {"minutes": math.nan},
+    ],
+)
 def test_a_plan_that_cannot_be_is_named(change: dict) -> None:
     (name, value), *_ = change.items()
     with pytest.raises(ValueError, match=f"{name} is {value}"):

@@ -19,7 +19,7 @@ from vampnet.training.decoder import DecoderTraining, train_decoder
 from vampnet.training.loop import Plan, rate_at, run
 from vampnet.training.masked import MaskedTraining, initialize, report, train_masked
 from vampnet.training.masking import hidden_ratio, training_mask
-from vampnet.training.tokens import Tokens
+from vampnet.training.tokens import Tokens, check_windows
 
 
 def song(n_frames: int = 400, seed: int = 0) -> torch.Tensor:
@@ -68,6 +68,29 @@ def test_windows_never_cross_pieces_and_files_keep_them(tmp_path) -> None:
     assert set(windows[:, 0, 0].tolist()) == {0, 1, 2}
     with pytest.raises(ValueError, match="longest piece only 50.*--frames"):
         again.windows(1, 51, torch.Generator())
+
+
+def test_pieces_without_a_window_are_counted() -> None:
+    tokens, said = Tokens.join([song(n) for n in (10, 20, 30, 40)]), []
+    check_windows(tokens, {"decoder": 25, "coarse": 40, "c2f": 40}, 0.5, said.append)
+    told = "{} of 4 pieces are shorter than a window of {} frames ({} s) and are not heard by {}"
+    assert said == [told.format(2, 25, 12.5, "decoder"), told.format(3, 40, 20.0, "coarse, c2f")]
+    check_windows(tokens, {"coarse": 10}, 0.5, said.append)
+    assert len(said) == 2
+    with pytest.raises(ValueError, match="longest piece only 40"):
+        check_windows(tokens, {"coarse": 41}, 0.5, said.append)
+
+
+def test_what_is_done_already_is_told(tmp_path) -> None:
+    model, lines = torch.nn.Linear(2, 1), []
+    plan = Plan(2, 1, 1, 0.1, 1, 0.0)
+    for _ in range(2):
+        run(
+            model, lambda rng: model(torch.ones(2)).sum().square(), plan, tmp_path, log=lines.append
+        )
+    assert [line.get("step") for line in lines] == [2, None]
+    assert lines[1] == {"done": "already at step 2 of 2"}
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
 
 def test_files_are_for_all_to_read_and_appear_whole(tmp_path, monkeypatch) -> None:

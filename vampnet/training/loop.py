@@ -78,14 +78,16 @@ def run(
     ``report_every`` steps a line of JSON goes to ``folder/log.jsonl`` (and to ``log``): step,
     seconds, learning rate, mean training loss and what ``figures`` measures. Raises RuntimeError
     when the loss is no longer a number; the last saved state is untouched then. ValueError where
-    the state cannot be read. Ctrl-C and SIGTERM raise KeyboardInterrupt after the step, whose state
-    is saved.
+    the state cannot be read. A plan that is done already is told to ``log`` alone. Ctrl-C and
+    SIGTERM raise KeyboardInterrupt after the step, whose state is saved.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []), _stops() as stops:
         training = _Training(model, plan, device, folder / "state.pt")
+        if training.over and log:
+            log({"done": training.done})
         model.train()
         saved, losses = training.seconds, []
         while not training.over:
@@ -125,6 +127,13 @@ class _Training:
         if self.plan.minutes:
             return self.seconds >= 60 * self.plan.minutes
         return self.step >= self.plan.steps
+
+    @property
+    def done(self) -> str:
+        """How far it is, of how far it is to go."""
+        if self.plan.minutes:
+            return f"already at minute {self.seconds / 60:.1f} of {self.plan.minutes:.1f}"
+        return f"already at step {self.step} of {self.plan.steps}"
 
     def one_step(self, loss_of: Callable[[torch.Generator], Tensor]) -> float:
         """Loss, gradients and an update; the loss."""

@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -64,8 +65,8 @@ def prepare(
     """
     plan, log, target = plan or Rendering(), log or (lambda line: None), Path(target)
     for name in ("minutes", "freedoom_minutes"):
-        if not getattr(plan, name) >= 0:
-            raise ValueError(f"{name} is {getattr(plan, name)}; it must be 0 or above")
+        if not 0 <= getattr(plan, name) < math.inf:
+            raise ValueError(f"{name} is {getattr(plan, name)}; it must be 0 or above, with an end")
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="vampnet-") as folder:
         root = _root(Path(packages), Path(folder), log)

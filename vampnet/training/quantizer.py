@@ -9,6 +9,15 @@ from vampnet.codec.quantizer import ProductQuantizer, nearest
 from vampnet.codec.spectral import SpectralCodec, three_frame_mean
 
 CHUNK = 65536  # vectors compared with the codebook at once
+VECTORS_A_ROW = 4  # wanted where the music has as many frames: fewer make rows of single sounds
+
+
+def fitting_step(n_frames: int, n_rows: int, step: int) -> int:
+    """Every how many frames to fit rows to: ``step``, or less where that leaves few vectors a row.
+
+    n_frames: of the music in all.
+    """
+    return max(1, min(step, n_frames // (VECTORS_A_ROW * n_rows)))
 
 
 def k_means(x: Tensor, n_rows: int, iterations: int, rng: torch.Generator) -> Tensor:

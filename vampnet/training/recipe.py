@@ -6,6 +6,7 @@ Every stage leaves its result in the work folder and is skipped or resumed when 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +23,12 @@ from vampnet.training.attribution import passed_on
 from vampnet.training.data import MANIFEST, Pack, pack
 from vampnet.training.decoder import CodecWindows, DecoderTraining, train_decoder
 from vampnet.training.encoding import encode, of_others, tokens_of
-from vampnet.training.loop import Plan
 from vampnet.training.masked import MaskedTraining, initialize, train_masked
-from vampnet.training.quantizer import fit_quantizers
-from vampnet.training.tokens import Tokens
+from vampnet.training.quantizer import fit_quantizers, fitting_step
+from vampnet.training.tokens import Tokens, check_windows
 
 Log = Callable[[object], None]
+Parts = tuple[Codec, VampNet | None, VampNet | None]  # codec, coarse, coarse-to-fine
 USUAL = ""  # no base was asked for: the default is taken where one is needed
 
 COARSE = VampNetConfig(
@@ -59,7 +60,7 @@ SHARES = {"decoder": 0.42, "coarse": 0.32, "c2f": 0.2}
 class Recipe:
     """How a model like the embedded default is made on a CPU; docs/training.md tells what was run.
 
-    frame_step: every how many frames the quantisers are fitted to; iterations: of k-means.
+    frame_step: every how many frames at most the quantisers are fitted to; iterations: of k-means.
     """
 
     decoder: DecoderTraining = DecoderTraining(steps=5000, learning_rate=1.5e-3)
@@ -92,8 +93,8 @@ def plan(
     """
     counts = {"steps": steps, "decoder_steps": decoder_steps, "minutes": minutes, **masked}
     for name, value in counts.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} is {value}; it must be above 0")
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value}; it must be above 0, and not without end")
     recipe = LARGE if device.startswith("cuda") else Recipe()
     changes: dict = dict(masked)
     if steps is not None:
@@ -109,12 +110,24 @@ def plan(
 
 
 def new_codec(pieces: Pack, recipe: Recipe) -> SpectralCodec:
-    """A spectral codec with quantisers fitted to the pieces and an untrained decoder."""
+    """A spectral codec with quantisers fitted to the pieces and an untrained decoder.
+
+    Raises ValueError, naming the minutes it takes, where the pieces are too short together.
+    """
     codec = SpectralCodec(sample_rate=pieces.rate_hz).eval()
+    rows, frame_s = codec.vocab_size, codec.hop_length / pieces.rate_hz
+    n_frames = sum(-(-len(sound) // codec.hop_length) for _, sound in pieces.pieces)
+    if n_frames < rows:
+        least = math.ceil(10 * rows * frame_s / 60) / 10
+        raise ValueError(
+            f"there are {n_frames * frame_s / 60:.1f} minutes of music to train on; a codec of its "
+            f"own takes {least:.1f} minutes and more, or go on from a model (without --base none)"
+        )
+    step = fitting_step(n_frames, rows, recipe.frame_step)
     with torch.no_grad():
         levels = [_levels(codec, pieces.samples(i)) for i in range(len(pieces.pieces))]
         rng = torch.Generator().manual_seed(0)
-        fit_quantizers(codec, levels, recipe.frame_step, recipe.iterations, rng)
+        fit_quantizers(codec, levels, step, recipe.iterations, rng)
     return codec
 
 
@@ -168,15 +181,24 @@ def train(
         models.append(train_masked(model.to(device), tokens, heldout, plan, work / name, log).cpu())
     digest = hashlib.sha256((work / "train.tokens").read_bytes()).hexdigest()
     metadata = {**origin.terms(licence, passed), "training_tokens_sha256": digest}
-    made = checkpoints.save_folder(
-        work / "model", codec, models[0], models[1], metadata=metadata, dtype=torch.float16
-    )
+    made = _save(work / "model", (codec, models[0], models[1]), metadata, recipe)
     credit = _credit(music)
     if passed:
         credit = passed_on(passed.name, passed.licence, passed.credit, credit)
     if credit:
         (made / datapack.ATTRIBUTION).write_text(credit, encoding="utf-8")
     return made
+
+
+def _save(folder: Path, parts: Parts, metadata: dict, recipe: Recipe) -> Path:
+    try:
+        return checkpoints.save_folder(folder, *parts, metadata=metadata, dtype=torch.float16)
+    except checkpoints.CheckpointError as error:
+        raise ValueError(
+            f"the trained weights cannot be kept: {error}; the likely reason is a learning rate "
+            f"that is too high ({recipe.coarse.learning_rate:g}): take another WORK and a lower "
+            "--learning-rate"
+        ) from None
 
 
 def _check_told(music: Path, base: str | Path | None, held_out: tuple[str, ...]) -> None:
@@ -202,9 +224,6 @@ def _credit(music: Path) -> str:
     return notes.read_text(encoding="utf-8") if notes.is_file() else ""
 
 
-Parts = tuple[Codec, VampNet | None, VampNet | None]
-
-
 def _without_decoder(recipe: Recipe) -> Recipe:
     """The decoder's share of the minutes for the masked models, where they alone are trained."""
     share = 1 + recipe.decoder.minutes / max(1e-9, recipe.coarse.minutes + recipe.c2f.minutes)
@@ -212,10 +231,12 @@ def _without_decoder(recipe: Recipe) -> Recipe:
     return replace(recipe, coarse=coarse, c2f=c2f)
 
 
-def _check_frames(tokens: Tokens, *plans: Plan) -> None:
-    """See that every stage has windows before the first one takes its time."""
-    for plan in plans:
-        tokens.room(plan.frames)
+def _windows(recipe: Recipe) -> dict[str, int]:
+    return {"coarse": recipe.coarse.frames, "c2f": recipe.c2f.frames}
+
+
+def _frame_s(codec: Codec) -> float:
+    return codec.hop_length / codec.sample_rate
 
 
 def _carried(
@@ -223,12 +244,12 @@ def _carried(
 ) -> tuple[Parts, Tokens, Tokens | None]:
     """Codec, its decoder trained, and tokens of a data pack."""
     material = datapack.read(file)
-    _check_frames(material.tokens, recipe.coarse, recipe.c2f)
+    codec = material.codec
+    check_windows(material.tokens, _windows(recipe), _frame_s(codec), log)
     path = work / "train.tokens"
     if path.is_file() and not torch.equal(Tokens.load(path).codes, material.tokens.codes):
         raise of_others(path)
     material.tokens.save(path)
-    codec = material.codec
     if isinstance(codec, SpectralCodec):
         _train_decoder(codec.to(device), material.clips, material.clip_tokens, recipe, work, log)
     return (codec, None, None), material.tokens, material.heldout
@@ -255,8 +276,8 @@ def _gathered(
     codec = codec or fitted
     assert codec is not None
     tokens = tokens_of(pieces, codec, work / "train.tokens")
-    plans = (recipe.coarse, recipe.c2f)
-    _check_frames(tokens, *((recipe.decoder, *plans) if fitted else plans))
+    windows = ({"decoder": recipe.decoder.frames} if fitted else {}) | _windows(recipe)
+    check_windows(tokens, windows, _frame_s(codec), log)
     if fitted:
         _train_decoder(fitted.to(device), pieces, tokens, recipe, work, log)
     heldout = tokens_of(others, codec, work / "heldout.tokens") if others.pieces else None
@@ -299,8 +320,11 @@ def pack_up(
 ) -> Path:
     """A prepared set as a data pack for :func:`train`, with the codec of ``base`` and its terms.
 
-    Raises ValueError where ``music`` is no set of ``data.pack`` or ``vampnet prepare``.
+    max_mib: the largest file. Raises ValueError where ``music`` is no set of ``data.pack`` or
+    ``vampnet prepare``, and for a size that is no number above 0.
     """
+    if not max_mib > 0:
+        raise ValueError(f"max_mib is {max_mib}; it must be above 0")
     music, log = Path(music), log or (lambda line: None)
     if not (music / MANIFEST).is_file():
         raise ValueError(f"'{music}' has no {MANIFEST}; make it one with: vampnet prepare")

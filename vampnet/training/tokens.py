@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -77,3 +78,23 @@ class Tokens:
         first = self.starts[piece] + (share * room[piece]).long()
         index = first[:, None] + torch.arange(n_frames)
         return self.codes[:, index].transpose(0, 1).long()
+
+
+def check_windows(
+    tokens: Tokens, windows: dict[str, int], frame_s: float, log: Callable[[str], None]
+) -> None:
+    """See that every training has windows before the first takes its time; log what has none.
+
+    windows: frames of each, by the name of what is trained; frame_s: seconds of one. Raises
+    ValueError where no piece is as long.
+    """
+    lengths = tokens.starts.diff()
+    for frames in dict.fromkeys(windows.values()):
+        tokens.room(frames)
+        short = int((lengths < frames).sum())
+        if short:
+            names = ", ".join(name for name, wanted in windows.items() if wanted == frames)
+            log(
+                f"{short} of {len(lengths)} pieces are shorter than a window of {frames} frames "
+                f"({frames * frame_s:.1f} s) and are not heard by {names}"
+            )
