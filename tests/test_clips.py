@@ -55,3 +55,42 @@ def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
         soundfile.write(tmp_path / name, chord(4.0, seed=seed)[0].numpy(), RATE)
     titles = [clip.title.rpartition(",")[0] for clip in cut(tmp_path, RATE, 4, 3.0)]
     assert set(titles) == {"one/song", "other", "two/song.flac", "two/song.wav"}
+
+
+def test_a_folder_that_is_none_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="gone' is not there; give a folder of audio files"):
+        cut(tmp_path / "gone", RATE, 4, 3.0)
+    (tmp_path / "song.wav").touch()
+    with pytest.raises(ValueError, match="song.wav' is no folder; give a folder of audio files"):
+        cut(tmp_path / "song.wav", RATE, 4, 3.0)
+
+
+def test_files_too_short_for_a_clip_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seed, seconds in enumerate((1.0, 2.0, 2.5, 7.0)):
+        sound = chord(seconds, 8000, seed)[0].numpy()
+        soundfile.write(tmp_path / f"{seed}.wav", sound, 8000)
+    with pytest.raises(ValueError, match=r"2 clips of 3 s; at least 4 .3 of 4 audio files are sho"):
+        cut(tmp_path, 8000, 10, 3.0)
+    assert not caplog.records
+    assert len(cut(tmp_path, 8000, 10, 1.6)) == 6
+    assert caplog.messages == ["passed over: 1 of 4 audio files are shorter than 1.6 s"]
+
+
+def test_music_that_is_there_twice_counts_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seed, name in enumerate(("a.wav", "b.wav")):
+        soundfile.write(tmp_path / name, chord(7.0, 8000, seed)[0].numpy(), 8000)
+    alone = cut(tmp_path, 8000, 10, 3.0)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b.wav").write_bytes((tmp_path / "b.wav").read_bytes())
+    sound, rate_hz = soundfile.read(tmp_path / "a.wav", dtype="int16")
+    soundfile.write(tmp_path / "z.flac", sound, rate_hz)  # the same in other bytes
+    both = cut(tmp_path, 8000, 10, 3.0)
+    assert [clip.content for clip in both] == [clip.content for clip in alone]
+    assert [clip.title for clip in both] == [clip.title for clip in alone]
+    assert caplog.messages[0] == "passed over: sub/b.wav is the same as b.wav"
+    assert caplog.messages[1].startswith("passed over: z, 0:00 is the same as a, 0:00")
+    assert [clip.number for clip in both] == list(range(4))

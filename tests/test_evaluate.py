@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 from argparse import ArgumentParser
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import vggish_state
 from safetensors.torch import save_file
 
 from vampnet import checkpoints, cli
 from vampnet.cli import evaluate as command
 from vampnet.evaluation import experiments as table
-from vampnet.evaluation.runs import Bench
+from vampnet.evaluation import whole
+from vampnet.evaluation.runs import Bench, Result
 from vampnet.evaluation.whole import Plan, evaluate
+
+POINTS = {"musicnn": torch.zeros(2, 3), "levels": torch.zeros(2, 3)}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +57,31 @@ def test_the_command_writes_a_report_that_stands_alone(
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
 
 
+def test_the_time_told_is_that_of_all_of_it(music, tiny_folder, tmp_path, monkeypatch):
+    now, stages = [0.0], []
+    monkeypatch.setattr(whole, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(Bench, "run", lambda self, job: Result({}, POINTS))
+
+    def slow(name: str, result: object) -> None:
+        def slept(*_: object) -> object:
+            now[0] += 60.0
+            return result
+
+        monkeypatch.setattr(whole, name, slept)
+
+    for name, result in (("relations", []), ("draw", {}), ("check_ranges", None), ("examples", [])):
+        slow(name, result)
+    evaluate(
+        music, tmp_path, tiny_folder, Plan(("steps",), quick=True, clips=4, seconds=3.0),
+        in_place=command.in_place, on_job=lambda *n: stages.append(n), on_stage=stages.append,
+    )  # fmt: skip
+    assert "took: 4.0 minutes" in (tmp_path / "report.md").read_text()
+    assert "4.0 minutes" in (tmp_path / "report.html").read_text()
+    assert stages[-5][0] == stages[-5][1]  # the bar is full, and the rest is told
+    told = ["taking distances", "drawing plots", "checking ranges", "writing the report"]
+    assert stages[-4:] == told
+
+
 def test_the_report_tells_of_embeddings_that_were_asked_for(
     music, tiny_folder, tiny_clap, tmp_path, capsys, monkeypatch
 ):
@@ -68,6 +98,7 @@ def test_the_report_tells_of_embeddings_that_were_asked_for(
     line = [*plain, "--embedding", asked[0], "--embedding", asked[1]]
     assert cli.main(line) == cli.OK, capsys.readouterr().err
     said, text = capsys.readouterr().err, (tmp_path / "out" / "report.md").read_text()
+    assert said.index("100 %") < said.index("taking distances") < said.index("writing the report")
     told = re.search(r"embeddings: musicnn, levels, (clap-\w{8}), (vggish-\w{8})\n", text)
     assert told is not None
     clap, vggish = told.groups()
@@ -103,6 +134,8 @@ def test_mistakes_are_told_before_the_work(music, tmp_path, capsys):
     assert "at least 4" in capsys.readouterr().err
     assert cli.main(["evaluate", str(music), str(tmp_path), "--experiments", "x"]) == cli.MISTAKE
     assert "no experiment 'x'" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(music), str(tmp_path), "--jobs", "0"]) == cli.MISTAKE
+    assert "--jobs is 0; allowed is 1 and up" in capsys.readouterr().err
     assert cli.main(["evaluate", str(music), str(tmp_path), "--clips", "0"]) == cli.MISTAKE
     assert "clips is 0; allowed is 4 and up" in capsys.readouterr().err
     for wrong in ({"seeds": 0}, {"clips": 3}, {"seconds": 1.0}, {"workers": 0}):

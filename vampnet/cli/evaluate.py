@@ -74,6 +74,7 @@ def _evaluate(args: argparse.Namespace) -> None:
                 command=_command(args),
                 in_place=in_place,
                 on_job=bar,
+                on_stage=say,
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(GOES_ON) from None

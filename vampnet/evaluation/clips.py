@@ -14,6 +14,8 @@ from pathlib import Path
 from torch import Tensor
 
 from vampnet import audio
+from vampnet.download import sha256
+from vampnet.file_tree import files_below
 from vampnet.loudness import normalize
 
 log = logging.getLogger(__name__)
@@ -70,45 +72,84 @@ class _File:
 def cut(folder: str | Path, rate_hz: int, n_clips: int, seconds: float) -> list[Clip]:
     """At most ``n_clips`` clips of ``seconds`` from the audio files below a folder.
 
-    Files that are not audio are passed over, silent excerpts too. A file that turns out to be
-    damaged is told in the log, and the clips are placed among the others. Raises ValueError where
-    fewer than 4 clips come together.
+    Files that are not audio are passed over, silent excerpts too. Told in the log are a damaged
+    file, with the clips placed among the others, a file or clip that was there before, and how many
+    files are too short. Raises ValueError where fewer than 4 clips come together.
     """
     files = _files(Path(folder))
+    found: list[Clip] = []
+    titles: dict[str, str] = {}
+    for file, start_s, mono in _excerpts(files, rate_hz, n_clips, seconds):
+        if float(mono.abs().max()) < 1e-4:
+            continue
+        title = f"{file.name}, {int(start_s // 60)}:{int(start_s % 60):02d}"
+        clip = Clip(len(found), title, normalize(mono, rate_hz)[0][0], rate_hz)
+        before = titles.setdefault(clip.content, title)
+        if before is not title:  # held against each other they would pass for different music
+            log.warning("passed over: %s is the same as %s", title, before)
+            continue
+        found.append(clip)
+    n_short = sum(file.duration_s < seconds for file in files)
+    short = f"{n_short} of {len(files)} audio files are shorter than {seconds:g} s"
+    if len(found) < LEAST_CLIPS:
+        raise ValueError(
+            f"'{folder}' gives {len(found)} clips of {seconds:g} s; at least {LEAST_CLIPS}"
+            + f" ({short})" * bool(n_short)
+        )
+    if n_short:
+        log.warning("passed over: %s", short)
+    return found
+
+
+def _excerpts(
+    files: Sequence[_File], rate_hz: int, n_clips: int, seconds: float
+) -> list[tuple[_File, float, Tensor]]:
+    """File, start in s and mono sound float (1, S) of each clip, of files that are not damaged."""
     sounds: dict[tuple[_File, float], Tensor] = {}
     while True:
         durations = [file.duration_s for file in files]
         wanted = [(files[i], start_s) for i, start_s in places(durations, n_clips, seconds)]
         damaged = _damaged(wanted, rate_hz, seconds, sounds)
         if not damaged:
-            break
+            return [(file, start_s, sounds[file, start_s]) for file, start_s in wanted]
         files = [file for file in files if file not in damaged]
-    found: list[Clip] = []
-    for file, start_s in wanted:
-        mono = sounds[file, start_s]
-        if float(mono.abs().max()) < 1e-4:
-            continue
-        title = f"{file.name}, {int(start_s // 60)}:{int(start_s % 60):02d}"
-        found.append(Clip(len(found), title, normalize(mono, rate_hz)[0][0], rate_hz))
-    if len(found) < LEAST_CLIPS:
-        raise ValueError(
-            f"'{folder}' gives {len(found)} clips of {seconds:g} s; at least {LEAST_CLIPS}"
-        )
-    return found
 
 
 def _files(folder: Path) -> list[_File]:
-    """The audio files below a folder, by path."""
+    """The audio files below a folder, in linked folders too, by path, each once.
+
+    Raises ValueError where there is no folder.
+    """
+    if not folder.is_dir():
+        kind = "is no folder" if folder.exists() else "is not there"
+        raise ValueError(f"'{folder}' {kind}; give a folder of audio files")
     headers = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in files_below(folder):
         with suppress(audio.AudioError):
             headers[path] = audio.probe(path)
+    paths = _without_copies(list(headers), folder)
     return [
         _File(
             path, name, headers[path].frames / headers[path].sample_rate, headers[path].sample_rate
         )
-        for path, name in zip(headers, _names(list(headers), folder), strict=True)
+        for path, name in zip(paths, _names(paths, folder), strict=True)
     ]
+
+
+def _without_copies(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """The files without further ones of the same bytes; only those of one size are compared."""
+    sizes = Counter(path.stat().st_size for path in paths)
+    seen: dict[str, Path] = {}
+    found = []
+    for path in paths:
+        if sizes[path.stat().st_size] > 1:
+            first = seen.setdefault(sha256(path), path)
+            if first is not path:
+                names = (other.relative_to(folder).as_posix() for other in (path, first))
+                log.warning("passed over: %s is the same as %s", *names)
+                continue
+        found.append(path)
+    return found
 
 
 def _names(paths: Sequence[Path], folder: Path) -> list[str]:

@@ -36,7 +36,7 @@ FRECHET_DECIMALS = {"musicnn": 2}  # of others: 3
 NOTES = """\
 Every figure is a mean over clips, or a distance between what was made and the real music, with
 half of its 95 % interval (jackknife over clips, all seeds of a clip together). *Frechet*:
-distance in the 16 main axes of the real music, extrapolated to infinitely many clips; *kernel*:
+distance in the {axes} of the real music, extrapolated to infinitely many clips; *kernel*:
 unbiased, in hundredths; both hold a sound only against other clips than its own, so the real
 music itself scores about 0. *musicnn* hears nothing above 8 kHz, *full band* hears levels alone.
 *mel error*: the paper's, log10, added over two scales. *chroma*, *onsets*: correlation of chroma
@@ -82,7 +82,8 @@ class Report:
     def notes(self) -> str:
         """What the columns mean."""
         others = [name for name in self.scores.networks if name not in FRECHET_DECIMALS]
-        return NOTES + (OTHERS.format(name=others[0]) if others else "")
+        notes = NOTES.format(axes=_axes(self.scores.n_axes))
+        return notes + (OTHERS.format(name=others[0]) if others else "")
 
     def table(self, experiment: Experiment) -> tuple[list[str], list[list[str]]]:
         """Headings and rows of an experiment, without columns that none of its settings has."""
@@ -109,6 +110,15 @@ class Report:
             f"ranges {r.outside:g} (must be 0); at their edges the waveform bends "
             f"{r.click_db:+.1f} dB sharper than the input does."
         )
+
+
+def _axes(counts: Mapping[str, int]) -> str:
+    """How many axes the distances were taken in, by embedding where that differs."""
+    if len(set(counts.values())) == 1:
+        n = next(iter(counts.values()))
+        return f"{n} main ax{'i' if n == 1 else 'e'}s"
+    heads = {LevelEmbedding.name: "full band"}
+    return ", ".join(f"{n} ({heads.get(name, name)})" for name, n in counts.items()) + " main axes"
 
 
 def _arrow(better: int) -> str:

@@ -46,6 +46,7 @@ class Scores:
         self.networks = tuple(name for name in self.embeddings if name != LevelEmbedding.name)
         every = {name: self._all_real(name) for name in self.embeddings}
         self._axes = {name: Axes.of(points) for name, points in every.items()}
+        self.n_axes = {name: axes.directions.shape[1] for name, axes in self._axes.items()}
         self._width = {name: bandwidth(points) for name, points in every.items()}
 
     def _all_real(self, embedding: str) -> Tensor:
@@ -56,11 +57,13 @@ class Scores:
         clips = self._measured(setting, measure)
         if not clips:
             return NOTHING
-        if ":" in measure and setting in self._real_names:
-            return self.floor(measure)
         if (setting, measure) not in self._told:
-            figure = self._figure(setting, measure, clips)
-            self._told[setting, measure] = jackknife(self._varied(clips, measure), figure)
+            if ":" in measure and setting in self._real_names:
+                told = self.floor(measure)
+            else:
+                figure = self._figure(setting, measure, clips)
+                told = jackknife(self._varied(clips, measure), figure)
+            self._told[setting, measure] = told
         return self._told[setting, measure]
 
     def difference(self, first: str, second: str, measure: str) -> Estimate:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from vampnet.evaluation.plots import draw
 from vampnet.evaluation.ranges import InPlace, check_ranges
 from vampnet.evaluation.relations import relations
 from vampnet.evaluation.report import Facts, Report, markdown, page
-from vampnet.evaluation.runs import Bench, jobs_of, model_hash, run_all
+from vampnet.evaluation.runs import Bench, Job, Result, jobs_of, model_hash, run_all
 from vampnet.evaluation.scores import Scores
 from vampnet.pipeline import Pipeline
 from vampnet.presets import presets
@@ -69,14 +69,15 @@ def evaluate(
     command: str = "",
     in_place: InPlace | None = None,
     on_job: Callable[[int, int], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
 ) -> Report:
     """Evaluate a model on a folder of music it was not trained on; goes on where it was stopped.
 
     Writes report.html, report.md and figures/ into ``out`` and keeps every result in out/cache.
     embeddings: to take distances in, beside the offline ones. command: told in the report.
     in_place: how a variation is put into the place of a region (the endpoint's way); without it
-    ranges are not checked. ``on_job(done, total)``: progress. Raises ValueError for music, a model
-    or experiments that cannot be used.
+    ranges are not checked. ``on_job(done, total)``: progress of the sounds; ``on_stage``: is told
+    what follows them. Raises ValueError for music, a model or experiments that cannot be used.
     """
     plan, out, start = plan or Plan(), Path(out), time.monotonic()
     pipeline = Pipeline.load(model, device)
@@ -92,19 +93,40 @@ def evaluate(
     every = {e.name: e for e in (*offline(pipeline.codec.sample_rate), *embeddings)}
     bench = Bench(pipeline, digest, out / CACHE, tuple(every.values()))
     results = run_all(bench, jobs_of(chosen, clips, plan.seeds), plan.workers, on_job)
-    scores = Scores(results)
-    facts = _facts(bench, music, clips, plan, sampling, command, start)
-    report = Report(
-        facts,
-        chosen,
-        scores,
-        relations(scores),
-        check_ranges(pipeline, clips, sampling, in_place) if in_place else None,
-        draw(scores, out / FIGURES),
-    )
+    report = _told(pipeline, chosen, results, clips, sampling, in_place, out, on_stage)
+    sounds = examples(bench, results)
+    markdown(report)  # takes the distances that are left: then it is known how long all took
+    took_s = time.monotonic() - start
+    facts = _facts(bench, music, clips, plan, sampling, command, took_s)
+    report = replace(report, facts=facts)
     (out / TEXT).write_text(markdown(report), encoding="utf-8")
-    (out / PAGE).write_text(page(report, examples(bench, results)), encoding="utf-8")
+    (out / PAGE).write_text(page(report, sounds), encoding="utf-8")
     return report
+
+
+def _told(
+    pipeline: Pipeline,
+    chosen: Sequence[table.Experiment],
+    results: Mapping[Job, Result],
+    clips: Sequence[Clip],
+    sampling: Sampling,
+    in_place: InPlace | None,
+    out: Path,
+    on_stage: Callable[[str], None] | None,
+) -> Report:
+    """The report without its facts, which tell how long it took."""
+    tell = on_stage or (lambda stage: None)
+    tell("taking distances")
+    scores = Scores(results)
+    found = relations(scores)
+    tell("drawing plots")
+    plots = draw(scores, out / FIGURES)
+    ranges = None
+    if in_place:
+        tell("checking ranges")
+        ranges = check_ranges(pipeline, clips, sampling, in_place)
+    tell("writing the report")
+    return Report(Facts(()), chosen, scores, found, ranges, plots)
 
 
 def _facts(
@@ -114,12 +136,11 @@ def _facts(
     plan: Plan,
     sampling: Sampling,
     command: str,
-    start: float,
+    took_s: float,
 ) -> Facts:
     minutes = sum(len(c.sound) / c.rate_hz for c in clips) / 60
     n_files = len({c.title.rpartition(",")[0] for c in clips})
     machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
-    took_s = time.monotonic() - start
     return Facts((
         ("command", command or "evaluate(...)"),
         ("model", f"{bench.pipeline.name or 'unnamed'} (files {bench.model})"),
