@@ -355,7 +355,6 @@ def _check(audio: Tensor) -> None:
         raise ValueError("the audio holds values that are not finite numbers (NaN or infinity)")
 
 
-
 def _check_codebooks(prompt: Prompt, n_codebooks: int) -> None:
     for name in ("codebooks_kept", "compression"):
         value = getattr(prompt, name)
