@@ -309,7 +309,8 @@ def test_a_name_on_the_hub_is_fetched_without_its_pickles(hub, tiny_clap, tmp_pa
         ClapEmbedding("o/absent")
 
 
-def test_a_name_on_the_hub_may_tell_a_revision(tiny_clap, monkeypatch):
+def test_a_name_on_the_hub_may_tell_a_revision(tiny_clap, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # where no folder is called like a name on the hub
     library, asked = pytest.importorskip("huggingface_hub"), []
 
     def fetch(repository, **options):
