@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vampnet.prompts import Prompt
+from vampnet.sampling import Sampling
 
 GOLDEN = Path(__file__).parent / "golden"
 RATE_HZ = 44100 / 768
@@ -384,3 +385,13 @@ def test_sizes_below_one_are_refused():
 def test_more_seconds_than_there_are_keep_all(name: str) -> None:
     for seconds in (1e308, 100.0):
         assert not Prompt(**{name: seconds}).mask(40, 4, RATE_HZ).any()
+
+
+def test_numbers_of_other_kinds_are_numbers() -> None:
+    plain = Prompt(period=3, prefix_s=0.5).mask(40, 4, 57.5)
+    told = Prompt(period=np.int64(3), prefix_s=np.float32(0.5)).mask(40, 4, np.float32(57.5))  # type: ignore
+    assert torch.equal(plain, told)
+    assert Sampling(steps=np.int64(3)) == Sampling(steps=3)  # type: ignore
+    for no_number in (np.float32("inf"), np.float32("nan"), np.float64("inf")):
+        with pytest.raises(ValueError, match="prefix_s must be a number from 0 up"):
+            Prompt(prefix_s=no_number)

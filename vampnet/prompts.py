@@ -12,6 +12,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TypeGuard
 
 import torch
@@ -239,14 +240,14 @@ _AMOUNTS = {
 def _check_whole(name: str, value: object, smallest: int, optional: bool = False) -> None:
     if optional and value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < smallest:
         raise ValueError(f"{name} must be a whole number from {smallest} up, not {value!r}")
 
 
 def _check_amount(name: str, value: object, largest: float) -> None:
     allowed = f"from 0 to {largest:g}" if math.isfinite(largest) else "from 0 up"
     most = min(largest, sys.float_info.max)  # a whole number may be larger than any float
-    if not _is_number(value) or not 0 <= value <= most:
+    if not _is_number(value) or not 0 <= _plain(value) <= most:
         raise ValueError(f"{name} must be a number {allowed}, not {value!r}")
 
 
@@ -257,17 +258,22 @@ def _checked_ranges(ranges: object) -> tuple[tuple[float, float], ...]:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ValueError(f"ranges_s must be pairs of start and end in seconds, not {pair!r}")
         _check_amount("a range's start", pair[0], math.inf)
-        end = pair[1]
-        if not _is_number(end) or not (pair[0] < end <= sys.float_info.max or end == math.inf):
+        end = _plain(pair[1]) if _is_number(pair[1]) else None
+        if end is None or not (pair[0] < end <= sys.float_info.max or end == math.inf):
             raise ValueError(
                 f"a range's end must be a number of seconds above its start {pair[0]!r}, "
-                f"not {end!r}"
+                f"not {pair[1]!r}"
             )
     return tuple((float(start), float(end)) for start, end in ranges)
 
 
+def _plain(value: float) -> float:
+    """Any kind of number as Python's, whole ones as they are: they may pass any float."""
+    return value if isinstance(value, int) else float(value)
+
+
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _checked_times(what: str, times: Sequence[float]) -> list[float]:

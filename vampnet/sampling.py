@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Protocol
 
 import torch
@@ -101,7 +101,7 @@ class Sampling:
 
 def _check(name: str, value: Any, low: float, high: float) -> None:
     whole = isinstance(low, int)
-    kind: Any = int if whole else Real
+    kind: Any = Integral if whole else Real
     if isinstance(value, bool) or not isinstance(value, kind):
         words = "whole number" if whole else "number"
         raise ValueError(f"{name} is {value!r}; it must be a {words} from {low} to {high}")
