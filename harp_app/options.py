@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harp_app.models import DEFAULT
-from harp_app.process import ENDPOINT_LIMITS, MAX_FILE_MB, MAX_TAKES
+from harp_app.process import ENDPOINT_LIMITS, MAX_FILE_MB, check_takes
 from harp_app.storage import KEEP_S
 
 LOOPBACK = "127.0.0.1"
@@ -56,8 +56,7 @@ class Options:
                 f"{self.at_once} jobs at once and {self.waiting} waiting; "
                 f"allowed are 1 to 8 and 0 to {MAX_WAITING}"
             )
-        if not 1 <= self.takes <= MAX_TAKES:
-            raise ValueError(f"takes is {self.takes}; allowed is 1 to {MAX_TAKES}")
+        check_takes(self.takes)
         for name in ("max_seconds", "max_mb", "keep_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name):g}; allowed is above 0, finite")

@@ -94,8 +94,7 @@ class Processor:
     takes: int = 1
 
     def __post_init__(self) -> None:
-        if not 1 <= self.takes <= MAX_TAKES:
-            raise ValueError(f"takes is {self.takes}; allowed is 1 to {MAX_TAKES}")
+        check_takes(self.takes)
 
     @property
     def controls(self) -> tuple[controls.Control, ...]:
@@ -164,6 +163,12 @@ class Processor:
             varied.write(file, job.check)
             files.append(file)
         return tuple(files)
+
+
+def check_takes(takes: int) -> None:
+    """Raise ValueError for another number of takes than an answer may have."""
+    if not 1 <= takes <= MAX_TAKES:
+        raise ValueError(f"takes is {takes}; allowed is 1 to {MAX_TAKES}")
 
 
 def extension(path: str | Path, region: Region) -> str:
