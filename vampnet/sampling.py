@@ -249,7 +249,7 @@ def generate(
     hole = mask.clone()
     hole[:, :first] = False
     look = codes.device.type == "cpu"  # elsewhere to look at a value is to wait for the device
-    check_codes(codes.masked_fill(hole, 0), model.mask_token, look)
+    check_codes(codes.masked_fill(hole, 0) if look else codes, model.mask_token, look)
     codes = codes.to(torch.int64, copy=True)
     done = on_step or (lambda done, total: None)
     done(0, steps)
