@@ -36,6 +36,7 @@ from vampnet.weight_files import (
 FORMAT = "vampnet"
 VERSION = 1
 CONFIG = "config.json"
+ATTRIBUTION = "ATTRIBUTION.md"  # beside the weights: whose music they were trained on
 STAGES = ("coarse", "c2f")
 BUILT_IN = Path(__file__).with_name("weights")  # models that travel inside the package
 
@@ -163,7 +164,7 @@ def convert(
         }
     notes.update(metadata or {})
     made = save_folder(target, parts.codec, parts.coarse, parts.c2f, metadata=notes, dtype=dtype)
-    for name in ("ATTRIBUTION.md", "LICENSE"):
+    for name in (ATTRIBUTION, "LICENSE"):
         told = _find(source, name)
         if told is not None:
             shutil.copyfile(told, made / name)
@@ -259,6 +260,11 @@ def _find(folder: Path, name: str) -> Path | None:
     folder = folder.resolve()
     places = [folder, folder.parents[1]] if folder.parent.name == "loras" else [folder]
     return next((place / name for place in places if (place / name).is_file()), None)
+
+
+def metadata_of(folder: Path) -> dict[str, Any]:
+    """What the config of a model's folder tells of it; an original folder has none."""
+    return _read_config(folder).get("metadata", {}) if (folder / CONFIG).is_file() else {}
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +12,11 @@ import torch
 from torch import Tensor
 
 from vampnet import audio
+from vampnet.download import sha256
 from vampnet.file_tree import files_below
 from vampnet.loudness import normalize
 from vampnet.part_file import whole_path
 
-SUFFIXES = (".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3")
-SUFFIXES += (".aiff", ".aif", ".aifc", ".caf")
 SILENT_DBFS = -80.0  # a piece whose peak is below has nothing to learn from
 MANIFEST = "manifest.json"
 FULL_SCALE = 32767.0  # of the 16-bit samples on disk
@@ -86,7 +84,7 @@ def _stored(file: Path) -> np.ndarray:
 
 def music_files(folder: Path) -> list[Path]:
     """Every audio file below a folder, in linked folders too, by path."""
-    return [file for file in files_below(folder) if file.suffix.lower() in SUFFIXES]
+    return [file for file in files_below(folder) if file.suffix.lower() in audio.SUFFIXES]
 
 
 def pack(
@@ -143,7 +141,7 @@ def _copies(source: Path) -> dict[str, list[str]]:
     for file in music_files(source):
         name = file.relative_to(source).as_posix()
         try:
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest = sha256(file)
         except OSError:
             digest = name  # reading it as audio will tell why
         found.setdefault(digest, []).append(name)

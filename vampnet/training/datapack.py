@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 
 from vampnet import audio, checkpoints
+from vampnet.checkpoints import ATTRIBUTION
 from vampnet.codec import Codec
 from vampnet.part_file import whole_path
 from vampnet.training.data import FULL_SCALE, Pack
 from vampnet.training.tokens import Tokens
 
-INDEX, CODEC, ATTRIBUTION, BASE = "pack.json", "codec", "ATTRIBUTION.md", "base.json"
+INDEX, CODEC, BASE = "pack.json", "codec", "base.json"
 MAX_MIB = 60.0
 CLIP_S = 20.0
 CLIP_FORMAT, CLIP_HZ = audio.AudioFormat("OGG", "OPUS"), 48000  # about 60 kbit/s

@@ -16,11 +16,10 @@ from typing import Any
 import torch
 
 from vampnet import checkpoints
-from vampnet.checkpoints import CONFIG
+from vampnet.checkpoints import ATTRIBUTION, CONFIG
 from vampnet.part_file import whole_path
 from vampnet.training import datapack
 from vampnet.training.data import MANIFEST, music_files, packed_names
-from vampnet.training.datapack import ATTRIBUTION
 
 RUN = "run.json"
 UNSTATED = "unstated"  # a licence that nobody told
@@ -60,7 +59,7 @@ def told_of(base: str | Path) -> Start:
     """The terms of a model whose codec at least loads, without its parts."""
     folder = checkpoints.resolve(base)
     known = str(base) in checkpoints.models()
-    told = _metadata(folder)
+    told = checkpoints.metadata_of(folder)
     notes = folder / ATTRIBUTION
     return Start(
         str(base) if known else folder.resolve().name,
@@ -83,13 +82,6 @@ def start_in(file: Path) -> Start | None:
         raise ValueError(f"{file} is no data pack: {datapack.BASE} does not tell {_TOLD}")
     name, licence, credit, facts = (told[key] for key in _TOLD)
     return Start(name, None, licence, credit, facts)
-
-
-def _metadata(folder: Path) -> dict[str, Any]:
-    """What the config of a model tells of it; an original folder has none."""
-    file = folder / CONFIG
-    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return config.get("metadata") or {}
 
 
 def terms(licence: str, start: Start | None) -> dict[str, Any]:

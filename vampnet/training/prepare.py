@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
+from vampnet.checkpoints import ATTRIBUTION
 from vampnet.part_file import whole_path
 from vampnet.training import composing, rendering, sources
 from vampnet.training.attribution import attribution
@@ -26,7 +27,7 @@ from vampnet.training.data import MANIFEST, level, read_piece, store
 from vampnet.training.packages import unpack
 
 RATE_HZ = 44100
-TABLE, ATTRIBUTION = "training-data.csv", "ATTRIBUTION.md"
+TABLE = "training-data.csv"
 COLUMNS = (
     "name", "split", "seconds", "package", "version", "artist", "licence", "told_by", "sha256",
     "why",

@@ -186,7 +186,7 @@ def train(
     if passed:
         credit = passed_on(passed.name, passed.licence, passed.credit, credit)
     if credit:
-        (made / datapack.ATTRIBUTION).write_text(credit, encoding="utf-8")
+        (made / checkpoints.ATTRIBUTION).write_text(credit, encoding="utf-8")
     return made
 
 
@@ -220,7 +220,7 @@ def _credit(music: Path) -> str:
     """Who made the music, where a prepared set or a data pack tells it."""
     if music.is_file():
         return datapack.credit(music)
-    notes = music / datapack.ATTRIBUTION
+    notes = music / checkpoints.ATTRIBUTION
     return notes.read_text(encoding="utf-8") if notes.is_file() else ""
 
 
