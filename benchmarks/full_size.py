@@ -26,13 +26,14 @@ import torch
 from reference import Reference, reference_logits
 from torch import Tensor, nn
 
-from vampnet import bench, machine
-from vampnet.memory import keep_freed_memory
+from vampnet.evaluation import timing
 from vampnet.model import VampNet
+from vampnet.model.sampling import Sampling
 from vampnet.pipeline import Pipeline, make_ready
 from vampnet.presets import Preset
-from vampnet.prompts import Prompt
-from vampnet.sampling import Sampling
+from vampnet.prompt import Prompt
+from vampnet.system import device
+from vampnet.system.allocator import keep_freed_memory
 
 STEPS = 24  # of the coarse stage that is told
 PERIOD = 7  # every 7th frame is kept
@@ -59,7 +60,7 @@ def plain_network(network: nn.Module, x: Tensor) -> Tensor:
 
 def pipeline(path: str, device: str) -> Pipeline:
     """The same weights behind the reference path or one of the fast ones."""
-    codec, *models = bench.full_size_parts()
+    codec, *models = timing.full_size_parts()
     rng = torch.Generator().manual_seed(1)
     for name, parameter in codec.named_parameters():
         if name.endswith("alpha"):  # ones are no one's weights
@@ -81,8 +82,8 @@ def serve(path: str, device: str, keep: bool, asked: Connection) -> None:
         keep_freed_memory()
     made = pipeline(path, device)
     while request := asked.recv():
-        if isinstance(request, bench.Request):
-            asked.send(bench.measure(made, request).seconds)
+        if isinstance(request, timing.Request):
+            asked.send(timing.measure(made, request).seconds)
         else:
             asked.send(answers(made))
 
@@ -129,8 +130,8 @@ def measured(
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds of every stage by path, the coarse stage and the whole brought to 24 steps."""
     preset = Preset("period", "", Prompt(period=PERIOD), Sampling(steps=steps))
-    times = {path: {stage: [] for stage in bench.STAGES} for path in made}
-    request = bench.Request(seconds, preset=preset, repeats=1, first=0)
+    times = {path: {stage: [] for stage in timing.STAGES} for path in made}
+    request = timing.Request(seconds, preset=preset, repeats=1, first=0)
     for run in range(runs + 1):
         for path, worker in made.items():
             found = {name: t[0] for name, t in ask(worker, request).items()}
@@ -157,7 +158,7 @@ def main() -> None:
         pairs = zip(*(ask(made[path], "answers") for path in ("reference", "float32")), strict=True)
         logits, audio = (abs(plain - quick).max() for plain, quick in pairs)
     print(
-        f"{machine.description(options.device)}; torch {torch.__version__}. Full size, "
+        f"{device.description(options.device)}; torch {torch.__version__}. Full size, "
         f"{options.seconds:g} s mono, {STEPS} + 2 steps; {steps} coarse passes run, counted as "
         f"{STEPS}; medians of {options.runs} runs in turn.\n"
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vampnet.model import VampNet
-from vampnet.transformer import FeedForward, Layer, RMSNorm
+from vampnet.model.transformer import FeedForward, Layer, RMSNorm
 
 
 def reference_norm(norm: RMSNorm, x: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def reference_logits(model: VampNet, codes: Tensor) -> Tensor:
 
 
 class Reference:
-    """A model's plain path behind the interface that ``vampnet.sampling.generate`` uses."""
+    """A model's plain path behind the interface that ``vampnet.model.sampling.generate`` uses."""
 
     def __init__(self, model: VampNet):
         self.model, self.mask_token, self.config = model, model.mask_token, model.config

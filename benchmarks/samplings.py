@@ -24,11 +24,11 @@ from vampnet.evaluation.intervals import Estimate
 from vampnet.evaluation.report import markdown_table
 from vampnet.evaluation.runs import Bench, jobs_of, model_hash, run_all
 from vampnet.evaluation.scores import FRECHET, KERNEL, Scores
-from vampnet.evaluation.whole import SAMPLING_OF
+from vampnet.evaluation.suite import SAMPLING_OF
+from vampnet.model.sampling import Sampling
 from vampnet.pipeline import Pipeline
 from vampnet.presets import presets
-from vampnet.prompts import Prompt
-from vampnet.sampling import Sampling
+from vampnet.prompt import Prompt
 
 PLAIN = "as the presets"
 MEASURES = (  # name, heading, digits

@@ -36,7 +36,7 @@ from showcase_page import (  # noqa: E402
 )
 from showcase_pieces import Piece, choose, credits, write_ogg  # noqa: E402
 
-from harp_app.region import Region  # noqa: E402
+from vampnet.audio.region import Region  # noqa: E402
 from vampnet.evaluation.clips import Clip, cut  # noqa: E402
 from vampnet.evaluation.directions import ClipFigures, measure_clip  # noqa: E402
 from vampnet.evaluation.musical import hear  # noqa: E402

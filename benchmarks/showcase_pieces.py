@@ -16,11 +16,11 @@ from pathlib import Path
 
 import soundfile
 
-from harp_app.region import Region
+from recipes.default_model.attribution import LINKS
 from vampnet import audio
+from vampnet.audio.region import Region
 from vampnet.evaluation.clips import places
 from vampnet.evaluation.musical import chroma, onset_envelope
-from vampnet.training.attribution import LINKS
 
 PLACES_A_FILE = 4
 CHORD = 3  # pitch classes: where three hold most of the energy there is harmony

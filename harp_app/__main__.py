@@ -7,7 +7,7 @@ import logging
 import sys
 
 from harp_app.server import serve
-from vampnet.memory import keep_freed_memory
+from vampnet.system.allocator import keep_freed_memory
 
 
 def main() -> int:

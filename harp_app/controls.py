@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from harp_app.ranges import parse_ranges
+from vampnet.model.sampling import Sampling
 from vampnet.presets import Preset
-from vampnet.prompts import Prompt
-from vampnet.sampling import Sampling
+from vampnet.prompt import Prompt
+from vampnet.prompt.time_ranges import parse_ranges
 
 PREFERRED_PRESET = "loop-variation"
 MAX_SEED = 2**63 - 1

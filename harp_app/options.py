@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from harp_app.models import DEFAULT
+from harp_app.jobs.model_cache import DEFAULT
+from harp_app.jobs.storage import KEEP_S
 from harp_app.process import ENDPOINT_LIMITS, MAX_FILE_MB, check_takes
-from harp_app.storage import KEEP_S
 
 LOOPBACK = "127.0.0.1"
 MAX_WAITING = 30  # gradio carries at most 40 requests at once

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harp_app import controls
-from harp_app.interrupt import Asking
-from harp_app.models import Models
-from harp_app.ranges import clipped
-from harp_app.region import Region
-from harp_app.storage import renew
+from harp_app.jobs.cancellation import Asking
+from harp_app.jobs.model_cache import Models
+from harp_app.jobs.storage import renew
 from vampnet.audio import Limits
+from vampnet.audio.region import Region
 from vampnet.presets import Preset
-from vampnet.prompts import Prompt
+from vampnet.prompt import Prompt
+from vampnet.prompt.time_ranges import clipped
 
 if TYPE_CHECKING:
     from vampnet.pipeline import Vamp
@@ -67,7 +67,7 @@ class Answer:
 
 
 class Turn(Protocol):
-    """What a request needs of its job: see ``harp_app.jobs.Job``."""
+    """What a request needs of its job: see ``harp_app.jobs.queue.Job``."""
 
     def check(self) -> None:
         """Raise where the job was asked to stop."""

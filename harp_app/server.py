@@ -21,20 +21,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harp_app.gate import Gate
-from harp_app.jobs import Jobs
-from harp_app.models import DEFAULT, Models
+from harp_app.jobs.model_cache import DEFAULT, Models
+from harp_app.jobs.queue import Jobs
+from harp_app.jobs.storage import GONE, Storage
 from harp_app.options import LOOPBACK, Options
 from harp_app.process import ENDPOINT_LIMITS, MEBI, Processor
-from harp_app.storage import GONE, Storage
-from vampnet.checkpoints import resolve
-from vampnet.machine import check_device
+from harp_app.protocol.routes import Gate
+from vampnet.checkpoints.folders import resolve
+from vampnet.model.sampling import Sampling
 from vampnet.presets import Preset, presets
-from vampnet.prompts import Prompt
-from vampnet.sampling import Sampling
+from vampnet.prompt import Prompt
+from vampnet.system.device import check_device
 
 if TYPE_CHECKING:
-    from harp_app.gate import ASGIApp
+    from harp_app.protocol.routes import ASGIApp
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,9 @@ def serve(*, say: Callable[[str], None] | None = None, **options: Any) -> None:
         start = time.monotonic()
         models = Models(chosen.models, chosen.model, chosen.device)
         _keep_to_itself()
-        importing = threading.Thread(target=importlib.import_module, args=("harp_app.arrivals",))
+        importing = threading.Thread(
+            target=importlib.import_module, args=("harp_app.protocol.middleware",)
+        )
         importing.start()  # gradio's import takes about as long as the weights
         warm_up(models)
         importing.join()
@@ -180,9 +182,10 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
     import fastapi
     import gradio as gr
 
-    from harp_app import page, protocol
-    from harp_app.arrivals import Arrivals
-    from harp_app.dress import dress
+    from harp_app.page import layout as page
+    from harp_app.page.theme import dress
+    from harp_app.protocol import endpoint as protocol
+    from harp_app.protocol.middleware import Arrivals
 
     _keep_files_in(storage.root)
     harp = protocol.find_harp()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 os.environ["VAMPNET_MODELS"] = str(ROOT / "no-models")  # not what the user has pulled
 TINY_SIZES = {  # of a DAC or LAC
     "encoder_dim": 2,
@@ -81,7 +81,7 @@ def chord(duration_s: float = 2.0, sample_rate: int = 44100, seed: int = 0) -> t
 def tiny_codec():
     """A spectral codec of few rows, its quantisers fitted to half a minute of chords."""
     from vampnet.codec import SpectralCodec
-    from vampnet.training.quantizer import fit_quantizers
+    from vampnet.training.codebook_fitting import fit_quantizers
 
     torch.manual_seed(0)
     codec = SpectralCodec(
@@ -161,7 +161,7 @@ def tiny_clap(tmp_path_factory):
 
 def real_pyharp() -> bool:
     """Whether the endpoint speaks by the real pyharp here."""
-    from harp_app import protocol
+    from harp_app.protocol import endpoint as protocol
 
     return protocol.find_harp().source == "the installed pyharp"
 
@@ -181,7 +181,7 @@ def real_pyharp() -> bool:
 )
 def harp(request):
     """Which protocol is spoken: our own, or the real pyharp's where it is installed."""
-    from harp_app import protocol
+    from harp_app.protocol import endpoint as protocol
 
     patch = pytest.MonkeyPatch()
     if request.param == "built-in":
@@ -280,8 +280,8 @@ def small(music):
     """Clips, and experiments of two settings besides the anchors, for the tiny model."""
     from vampnet.evaluation import experiments as table
     from vampnet.evaluation.clips import cut
+    from vampnet.model.sampling import Sampling
     from vampnet.presets import presets
-    from vampnet.sampling import Sampling
 
     every = table.experiments(4, 14, Sampling(steps=2, fine_steps=1), presets())
     anchors, prompts = every["anchors"], every["prompts"]

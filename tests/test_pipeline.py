@@ -18,10 +18,10 @@ from vampnet import checkpoints
 from vampnet.codec.dac import DAC
 from vampnet.evaluation.seams import click_db
 from vampnet.model import VampNet, VampNetConfig
+from vampnet.model.sampling import Sampling
+from vampnet.model.windows import stretches
 from vampnet.pipeline import Pipeline
-from vampnet.prompts import Prompt
-from vampnet.sampling import Sampling
-from vampnet.windows import stretches
+from vampnet.prompt import Prompt
 
 FAST = Sampling(steps=3, fine_steps=1)
 HOP = 768

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vampnet.presets as module
+from vampnet.model.sampling import Sampling
 from vampnet.presets import Preset, PresetError, load_preset, presets
-from vampnet.prompts import Prompt
-from vampnet.sampling import Sampling
+from vampnet.prompt import Prompt
 
 SHIPPED = presets()
 RATE_HZ = 44100 / 768

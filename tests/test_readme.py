@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from places import ROOT
 
 from vampnet import cli
+from vampnet.model.sampling import Sampling
 from vampnet.presets import presets
-from vampnet.prompts import Prompt
-from vampnet.sampling import Sampling
+from vampnet.prompt import Prompt
 
-ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 CLIP_S = 1.0
 QUICK = ["--steps", "2", "--fine-steps", "1"]

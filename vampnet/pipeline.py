@@ -20,15 +20,15 @@ from torch import Tensor
 
 from vampnet import checkpoints
 from vampnet.audio import all_finite
-from vampnet.beats import Beats, beat_grid, onsets, track
 from vampnet.codec import Codec
-from vampnet.graphs import CudaRecording, RecordedPass
-from vampnet.machine import check_device
 from vampnet.model import VampNet
-from vampnet.precision import choose_precision, prepare
-from vampnet.prompts import Prompt
-from vampnet.sampling import NOT_FINITE, Sampling, generate
-from vampnet.windows import Stretch, batches, needed, stretches
+from vampnet.model.cuda_graphs import CudaRecording, RecordedPass
+from vampnet.model.precision import choose_precision, prepare
+from vampnet.model.sampling import NOT_FINITE, Sampling, generate
+from vampnet.model.windows import Stretch, batches, needed, stretches
+from vampnet.prompt import Prompt
+from vampnet.prompt.beats import Beats, beat_grid, onsets, track
+from vampnet.system.device import check_device
 
 COARSE_WINDOW = 575  # frames (10 s) the published coarse model was trained on
 FINE_WINDOW = 173  # frames (3 s) the published coarse-to-fine model was trained on

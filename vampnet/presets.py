@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from vampnet.prompts import Prompt
-from vampnet.sampling import Sampling
+from vampnet.model.sampling import Sampling
+from vampnet.prompt import Prompt
 
 if sys.version_info >= (3, 11):
     import tomllib

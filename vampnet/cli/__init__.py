@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vampnet import __version__
-from vampnet.cli import bench, evaluate, models, prepare, serve, train, vamp
+from vampnet.cli import bench, evaluate, models, serve, train, vamp
 from vampnet.cli.outputs import ended_in_order
-from vampnet.memory import keep_freed_memory
+from vampnet.system.allocator import keep_freed_memory
 
 OK, MISTAKE, STOPPED = 0, 1, 130  # argparse itself ends with 2
-GROUPS = (vamp, models, prepare, train, evaluate, bench, serve)  # in the order of the help
+GROUPS = (vamp, models, train, evaluate, bench, serve)  # in the order of the help
 
 
 def main(argv: Sequence[str] | None = None) -> int:

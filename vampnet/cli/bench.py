@@ -42,7 +42,7 @@ def _bench(args: argparse.Namespace) -> None:
         _check(name, getattr(args, name), most)
     preset = _preset(args.preset, args.steps)
     from vampnet.audio import check_writable
-    from vampnet.bench import Request, report
+    from vampnet.evaluation.timing import Request, report
 
     if args.write:
         check_writable(args.write)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vampnet.cli.models import chosen_model
 from vampnet.cli.outputs import GOES_ON, say
-from vampnet.progress import Progress
+from vampnet.cli.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +49,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     import torch
 
     from vampnet.evaluation.embeddings import named
-    from vampnet.evaluation.whole import Plan, evaluate
+    from vampnet.evaluation.suite import Plan, evaluate
 
     plan = Plan(
         names=tuple(filter(None, args.experiments.replace(" ", "").split(","))),
@@ -90,8 +90,8 @@ def in_place(
     sound: Tensor, rate_hz: int, made: Tensor, ranges_s: Sequence[tuple[float, float]]
 ) -> tuple[Tensor, Tensor]:
     """A clip as a region of a DAW before and after ``made`` took the place of its ranges."""
-    from harp_app.region import Region
     from vampnet.audio import AudioFormat, float_to_native
+    from vampnet.audio.region import Region
 
     native = float_to_native(sound[None], "PCM_16")
     region = Region(native, rate_hz, AudioFormat("WAV", "PCM_16"))

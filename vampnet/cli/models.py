@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vampnet.cli.outputs import hidden_folder, say
-from vampnet.progress import Progress
+from vampnet.cli.progress import Progress
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -38,7 +38,7 @@ def _presets(args: argparse.Namespace) -> None:
 
 
 def _models(args: argparse.Namespace) -> None:
-    from vampnet.checkpoints import models
+    from vampnet.checkpoints.folders import models
 
     for name, folder in models().items():
         weights = [*folder.glob("*.safetensors"), *folder.glob("*.pth")]
@@ -47,7 +47,7 @@ def _models(args: argparse.Namespace) -> None:
 
 
 def _pull(args: argparse.Namespace) -> None:
-    from vampnet.download import pull
+    from vampnet.checkpoints.download import pull
 
     with Progress() as bar:
         name = pull(args.name, args.lora, on_bytes=bar, say=say)
@@ -75,7 +75,7 @@ def _convert(args: argparse.Namespace) -> None:
 def chosen_model(typed: str) -> str:
     """A model's name or folder as it was typed. ValueError for nothing, which would be this folder,
     and for a training's folder in place of the model in it."""
-    from vampnet.checkpoints import is_model_folder, models
+    from vampnet.checkpoints.folders import is_model_folder, models
 
     if not typed.strip():
         raise ValueError(

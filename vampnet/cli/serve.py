@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from vampnet.options import SERVE, given
-from vampnet.options import add as add_options
+from vampnet.cli.option_table import SERVE, given
+from vampnet.cli.option_table import add as add_options
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from vampnet.cli.option_table import TRAIN, given
+from vampnet.cli.option_table import add as add_options
 from vampnet.cli.outputs import GOES_ON, say
-from vampnet.options import TRAIN, given
-from vampnet.options import add as add_options
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -20,8 +20,8 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from vampnet.machine import check_device
-    from vampnet.training.recipe import USUAL, plan, train
+    from vampnet.system.device import check_device
+    from vampnet.training.end_to_end import USUAL, plan, train
 
     options = given(args, TRAIN)
     words = tuple(filter(None, map(str.strip, options.pop("held_out", "").split(","))))

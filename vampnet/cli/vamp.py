@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vampnet.cli.models import chosen_model
+from vampnet.cli.option_table import PROMPT, SAMPLING, given
+from vampnet.cli.option_table import add as add_options
 from vampnet.cli.outputs import appearing, hidden_folder
-from vampnet.options import PROMPT, SAMPLING, given
-from vampnet.options import add as add_options
-from vampnet.progress import Progress
+from vampnet.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from harp_app.region import Region
+    from vampnet.audio.region import Region
     from vampnet.presets import Preset
 
 DEFAULT_PRESET = "loop-variation"
@@ -59,8 +59,8 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _vamp(args: argparse.Namespace) -> None:
     preset, seed, files = _preset(args), _seed(args.seed), _outputs(args.output, args.takes)
     targets = files + ([Path(args.picture)] if args.picture else [])
-    from harp_app.ranges import clipped
-    from harp_app.region import Region
+    from vampnet.audio.region import Region
+    from vampnet.prompt.time_ranges import clipped
 
     region = Region.read(args.input)
     ranges_s = clipped(preset.prompt.ranges_s, region.duration_s, args.bpm)
@@ -84,9 +84,9 @@ def _vamp(args: argparse.Namespace) -> None:
             varied = region.like(audio, rate_hz, ranges_s, not args.no_match_loudness)
             varied.write(place)
             if args.picture and take == 0:
-                from vampnet import picture
+                from vampnet import plot
 
-                picture.save(
+                plot.save(
                     places[-1], region.samples, varied.samples, region.sample_rate, vamp.mask,
                     pipeline.frame_rate_hz, vamp.beats, f"preset {preset.name}, seed {seed}",
                 )  # fmt: skip
@@ -98,9 +98,9 @@ def _vamp(args: argparse.Namespace) -> None:
 
 def _preset(args: argparse.Namespace) -> Preset:
     """The preset with the options laid over it."""
-    from harp_app.ranges import parse_ranges
-    from vampnet.beats import beat_grid
     from vampnet.presets import preset as named
+    from vampnet.prompt.beats import beat_grid
+    from vampnet.prompt.time_ranges import parse_ranges
 
     preset = named(args.preset, Path(args.presets_dir) if args.presets_dir else None)
     offset_s = args.beat_offset_s or 0.0
@@ -151,7 +151,7 @@ def _check_outputs(
                 f"cannot write '{typed}': it is a folder's name; a file name is needed"
             )
     if args.picture:
-        from vampnet.picture import check_name
+        from vampnet.plot import check_name
 
         check_name(args.picture)
     if len({target.resolve() for target in targets}) < len(targets):

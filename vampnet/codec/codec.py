@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vampnet.audio import all_finite
-from vampnet.codes import check_codes
+from vampnet.system.token_checks import check_codes
 
 
 class Window(NamedTuple):

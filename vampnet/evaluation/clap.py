@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vampnet.download import fetch_repository, sha256
+from vampnet.checkpoints.download import fetch_repository
+from vampnet.system.hashes import sha256
 
 WEIGHTS, CONFIG = "model*.safetensors", "config.json"
 CONFIGS = (CONFIG, "preprocessor_config.json", "processor_config.json")

@@ -14,9 +14,9 @@ from pathlib import Path
 from torch import Tensor
 
 from vampnet import audio
-from vampnet.download import sha256
-from vampnet.file_tree import files_below
-from vampnet.loudness import normalize
+from vampnet.audio.loudness import normalize
+from vampnet.system.file_tree import files_below
+from vampnet.system.hashes import sha256
 
 log = logging.getLogger(__name__)
 

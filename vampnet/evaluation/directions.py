@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vampnet.audio.loudness import loudness_lufs
 from vampnet.evaluation.intervals import jackknife
-from vampnet.evaluation.mel import SCALES, Levels, levels
+from vampnet.evaluation.mel_distance import SCALES, Levels, levels
 from vampnet.evaluation.musical import Heard, compare, hear
 from vampnet.evaluation.relations import Relation, above
 from vampnet.evaluation.seams import click_db
-from vampnet.loudness import loudness_lufs
 
 AUDIBLE = 0.15  # mel error from which two sounds count as different
 ON_BEAT_S = 0.05  # after a beat: what the beat presets keep

@@ -17,7 +17,7 @@ from torch import Tensor
 from vampnet.audio import resample
 from vampnet.evaluation import musicnn
 from vampnet.evaluation.clap import ClapEmbedding
-from vampnet.evaluation.mel import log_mel
+from vampnet.evaluation.mel_distance import log_mel
 from vampnet.evaluation.vggish import VggishEmbedding
 
 PATCH_S = 3.0

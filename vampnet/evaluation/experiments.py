@@ -14,9 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vampnet.model.sampling import Sampling
 from vampnet.presets import Preset
-from vampnet.prompts import Prompt
-from vampnet.sampling import Sampling
+from vampnet.prompt import Prompt
 
 STEPS = (1, 4, 8, 12, 24, 36, 64, 72)
 PERIODS = (8, 16, 32)

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from vampnet import audio, picture
+from vampnet import audio, plot
 from vampnet.evaluation.experiments import PROMPT_KINDS, Setting
 from vampnet.evaluation.runs import Bench, Job, Result
 
@@ -79,7 +79,7 @@ def _png(bench: Bench, job: Job, sound: Tensor) -> str:
     beats = bench.grid(job.clip) if job.setting.prompt.needs_beats else None
     with TemporaryDirectory() as folder:
         path = Path(folder, "mask.png")
-        picture.save(
+        plot.save(
             path,
             job.clip.sound[None],
             sound[None],

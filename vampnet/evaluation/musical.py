@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vampnet.beats import Beats, onsets, track
-from vampnet.evaluation.mel import mel_error
-from vampnet.loudness import loudness_lufs
-from vampnet.mel import mel_bands
+from vampnet.audio.loudness import loudness_lufs
+from vampnet.audio.mel import mel_bands
+from vampnet.evaluation.mel_distance import mel_error
+from vampnet.prompt.beats import Beats, onsets, track
 
 CHROMA_FFT = 8192
 CHROMA_HOP = 2048

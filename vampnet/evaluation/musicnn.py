@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vampnet.mel import mel_bands
+from vampnet.audio.mel import mel_bands
 
 RATE_HZ = 16000
 N_FFT, HOP, N_MELS = 512, 256, 96  # samples, samples, bands

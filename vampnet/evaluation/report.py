@@ -13,7 +13,7 @@ from vampnet.evaluation.embeddings import LevelEmbedding
 from vampnet.evaluation.experiments import Experiment
 from vampnet.evaluation.intervals import Estimate
 from vampnet.evaluation.listening import Example
-from vampnet.evaluation.ranges import RangeCheck
+from vampnet.evaluation.range_checks import RangeCheck
 from vampnet.evaluation.relations import Relation
 from vampnet.evaluation.scores import FRECHET, KERNEL, Scores
 

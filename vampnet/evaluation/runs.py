@@ -23,16 +23,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vampnet import checkpoints
-from vampnet.beats import NO_BEATS, Beats, track
 from vampnet.evaluation.baselines import hold_last, random_tokens
 from vampnet.evaluation.clips import Clip
 from vampnet.evaluation.embeddings import Embedding, embed, offline
 from vampnet.evaluation.experiments import Experiment, Setting, bits_per_second, ratio_mask
 from vampnet.evaluation.musical import Heard, compare, hear
 from vampnet.evaluation.seams import click_db, turns
-from vampnet.part_file import whole_path
+from vampnet.model.windows import stretches
 from vampnet.pipeline import FINE_WINDOW, Pipeline, mask_draws
-from vampnet.windows import stretches
+from vampnet.prompt.beats import NO_BEATS, Beats, track
+from vampnet.system.atomic_file import whole_path
 
 MEASURES = 3  # counted up when a measure changes: older results are then made anew
 EXAMPLES = 2  # clips whose tokens are given back, so that the report can play them

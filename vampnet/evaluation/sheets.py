@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vampnet.picture import pitch_ticks
+from vampnet.plot import pitch_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

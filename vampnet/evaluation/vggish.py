@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vampnet.download import sha256
-from vampnet.weight_files import read_safetensors, read_torch
+from vampnet.checkpoints.weight_files import read_safetensors, read_torch
+from vampnet.system.hashes import sha256
 
 RATE_HZ = 16000
 WINDOW, HOP, N_FFT = 400, 160, 512  # samples: 25 ms, 10 ms

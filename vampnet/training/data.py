@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from vampnet import audio
-from vampnet.download import sha256
-from vampnet.file_tree import files_below
-from vampnet.loudness import normalize
-from vampnet.part_file import whole_path
+from vampnet.audio.loudness import normalize
+from vampnet.system.atomic_file import whole_path
+from vampnet.system.file_tree import files_below
+from vampnet.system.hashes import sha256
 
 SILENT_DBFS = -80.0  # a piece whose peak is below has nothing to learn from
 MANIFEST = "manifest.json"

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from vampnet import audio, checkpoints
-from vampnet.checkpoints import ATTRIBUTION
+from vampnet.checkpoints.folders import ATTRIBUTION
 from vampnet.codec import Codec
-from vampnet.part_file import whole_path
+from vampnet.system.atomic_file import whole_path
 from vampnet.training.data import FULL_SCALE, Pack
 from vampnet.training.tokens import Tokens
 

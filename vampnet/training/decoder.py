@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vampnet.audio.mel import mel_bands
 from vampnet.codec import Codec
 from vampnet.codec.spectral import MAGNITUDE_FLOOR, SpectralCodec
 from vampnet.codec.synthesis import magnitudes
-from vampnet.mel import mel_bands
 from vampnet.training.data import Pack
 from vampnet.training.loop import Plan, run
 from vampnet.training.tokens import Tokens

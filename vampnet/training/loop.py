@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vampnet.part_file import whole_path
-from vampnet.precision import has_bfloat16_products
+from vampnet.model.precision import has_bfloat16_products
+from vampnet.system.atomic_file import whole_path
 
 SAVE_EVERY_S = 120.0  # at the latest, whatever a step takes
 WARMUP_SHARE = 0.05  # of the time, where a plan is one of minutes

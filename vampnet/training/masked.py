@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vampnet.model import VampNet
+from vampnet.model.transformer import Layer
 from vampnet.training.loop import Plan, run
 from vampnet.training.masking import training_mask
 from vampnet.training.tokens import Tokens
-from vampnet.transformer import Layer
 
 TOP_K = 25  # the accuracy people compare runs by
 REPORT_RATIOS = (0.25, 0.5, 0.75, 0.95)

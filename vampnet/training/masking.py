@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from vampnet.training.dice import Dice
+from vampnet.training.random_choices import Dice
 
 PROMPTED = 0.67  # share of the masks that are prompts being filled in
 NARROWED = 0.3  # share of those that keep only the first codebooks of their frames

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vampnet.part_file import whole_path
+from vampnet.system.atomic_file import whole_path
 
 
 class Tokens:

@@ -1,0 +1,86 @@
+"""The models a user can choose while the server runs: embedded, pulled, and in a folder."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vampnet.checkpoints import download
+from vampnet.checkpoints.folders import is_model_folder
+
+if TYPE_CHECKING:
+    from vampnet.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+DEFAULT = "default"
+
+
+def _load(name_or_folder: str, device: str) -> Pipeline:
+    from vampnet.pipeline import Pipeline
+
+    return Pipeline.load(name_or_folder, device)
+
+
+class Models:
+    """Names -> pipelines, each loaded once, when first asked for.
+
+    A job keeps the pipeline it was given: choosing another model never touches it.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        default: str = DEFAULT,
+        device: str = "cpu",
+        load: Callable[[str, str], Pipeline] = _load,
+    ) -> None:
+        """Know ``default``, every model folder in ``folder`` and the weights pulled before.
+
+        Raises ValueError when ``folder`` is no folder.
+        """
+        self._places = {DEFAULT: default}
+        if folder is not None:
+            root = Path(folder)
+            if not root.is_dir():
+                raise ValueError(f"the folder of models '{folder}' does not exist")
+            for place in sorted(root.iterdir()):
+                passed_over = place.name.startswith(".") or place.name == DEFAULT
+                if not passed_over and is_model_folder(place):
+                    self._places[place.name] = str(place)
+        for name, place in download.found().items():
+            self._places.setdefault(name, str(place))
+        self._device = device
+        self._load = load
+        self._loaded: dict[str, Pipeline] = {}
+        self._locks = {name: threading.Lock() for name in self._places}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What can be chosen, the default first."""
+        return tuple(self._places)
+
+    def get(self, name: str) -> Pipeline:
+        """Return the pipeline of this name; the first call loads it, others wait for that.
+
+        Raises ValueError for an unknown name or a model that cannot be loaded.
+        """
+        if name not in self._places:
+            raise ValueError(f"Model is '{name[:40]}'; choose {', '.join(self.names)}")
+        with self._locks[name]:
+            if name not in self._loaded:
+                log.info("loading model %s from %s", name, self._places[name])
+                try:
+                    self._loaded[name] = self._load(self._places[name], self._device)
+                except (ValueError, OSError) as error:
+                    told = isinstance(error, ValueError)  # in words: where it broke tells no more
+                    log.error("model %s cannot be loaded: %s", name, error, exc_info=not told)
+                    # The default one is loaded at the start, for whoever named it.
+                    asked_for = self._places[name] if name == DEFAULT else name
+                    raise ValueError(
+                        f"The model '{asked_for}' cannot be loaded: {type(error).__name__}. "
+                        "The server's log says why."
+                    ) from error
+            return self._loaded[name]

@@ -1,0 +1,1 @@
+"""HARP's wire protocol on gradio or pyharp, and the ASGI middleware around it."""

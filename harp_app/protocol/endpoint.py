@@ -1,0 +1,236 @@
+"""HARP's wire protocol on gradio: the endpoints ``controls``, ``process`` and ``cancel``.
+
+The real pyharp is used when it can be imported, else ``harp_app/wire.py``; the wire is the same.
+With both, three things are put right here: nothing but the job queue makes anyone wait,
+``cancel`` stops jobs, and a file goes back as it was written.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.context import Context
+from gradio.data_classes import FileData
+
+from harp_app.controls import Control
+from harp_app.jobs.queue import Cancelled, Job, Jobs
+from harp_app.jobs.storage import renew
+from harp_app.process import Answer, Mark, Processor
+from harp_app.protocol import wire
+from harp_app.protocol.errors import told
+
+# Under these keys the middleware leaves, in the ASGI scope, the job of a POST and its place in the
+# order of arrivals.
+SCOPE_JOB, SCOPE_ARRIVED = "vampnet.job", "vampnet.arrived"
+
+CARD = {
+    "name": "VampNet",
+    "description": (
+        "Variations of a clip by masked acoustic token modelling: part of the clip is kept as a "
+        "prompt, the rest is made anew, in time and in place."
+    ),
+    "author": "Hugo Flores Garcia, Prem Seetharaman, Rithesh Kumar, Bryan Pardo (VampNet)",
+    "tags": ["variation", "loops", "inpainting", "music"],
+}
+
+
+@dataclass(frozen=True)
+class Harp:
+    """The names of pyharp in use. source: whose they are, and why."""
+
+    source: str
+    ModelCard: Callable[..., Any]
+    build_endpoint: Callable[..., dict[str, Any]]
+    AudioLabel: Callable[..., Any]
+    LabelList: Callable[..., Any]
+
+
+def find_harp() -> Harp:
+    """Return the real pyharp (TEAMuP-dev, 0.3 or later) when it can be imported, else our own.
+
+    Its import may fail in any way (it imports torchaudio); none of them is an error here.
+    """
+    try:
+        import pyharp  # pyright: ignore[reportMissingImports]
+
+        problem = _unfit(pyharp)
+        if problem is None:
+            found = (pyharp.ModelCard, pyharp.build_endpoint, pyharp.AudioLabel, pyharp.LabelList)
+            return Harp("the installed pyharp", *found)
+    except Exception as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "pyharp"
+        problem = "pyharp is not installed" if missing else f"pyharp fails at import: {error!r}"
+    source = f"the built-in protocol, because {problem}"
+    return Harp(source, wire.ModelCard, wire.build_endpoint, wire.AudioLabel, wire.LabelList)
+
+
+def _unfit(pyharp: Any) -> str | None:
+    """Why a module called pyharp is not the one; None when it is.
+
+    The package of that name on the public index is about atmospheric radiation.
+    """
+    needed = ("ModelCard", "build_endpoint", "AudioLabel", "LabelList")
+    missing = [name for name in needed if not hasattr(pyharp, name)]
+    if missing:
+        return f"the module pyharp has no {', '.join(missing)}: it is another package"
+    card = [f.name for f in fields(pyharp.ModelCard)]
+    if card != [f.name for f in fields(wire.ModelCard)]:
+        return f"the installed pyharp is of another version (its card has {', '.join(card)})"
+    if "input_components" not in inspect.signature(pyharp.build_endpoint).parameters:
+        return "the installed pyharp is older than 0.3"
+    return None
+
+
+def component(control: Control) -> Any:
+    """Return the gradio component of one control, inside an open ``gr.Blocks``."""
+    shared: dict[str, Any] = {
+        "label": control.label,
+        "info": control.info,
+        "value": control.default,
+    }
+    if control.kind == "slider":
+        return gr.Slider(control.minimum, control.maximum, step=control.step, **shared)
+    if control.kind == "dropdown":
+        return gr.Dropdown(list(control.choices), **shared)
+    if control.kind == "toggle":
+        return gr.Checkbox(**shared)
+    return gr.Textbox(max_lines=1, **shared)
+
+
+def tracks(takes: int) -> tuple[Any, list[Any]]:
+    """Return the input track and the outputs: ``takes`` tracks and the labels."""
+    clip = _track("Clip", "The region to vary. Duplicate it first: the DAW's file is replaced.")
+    numbers = [""] if takes == 1 else [f" {number}" for number in range(1, takes + 1)]
+    outputs: list[Any] = [
+        _track(f"Variation{number}", "The same length, rate and format as the clip.")
+        for number in numbers
+    ]
+    labels = gr.JSON(label="Labels")
+    labels.info = "What was kept, and the seed and settings of this take."
+    return clip, [*outputs, labels]
+
+
+def _track(label: str, info: str) -> gr.Audio:
+    """An audio component that sends files as they are.
+
+    ``gr.Audio`` converts what browsers cannot play (AIFF) where ffmpeg is installed. It is not
+    subclassed, because gradio writes a stub file beside the source of every subclass.
+    """
+    track: Any = gr.Audio(label=label, type="filepath")
+    track.info, track.is_harp_required = info, True
+    track.postprocess = as_it_is
+    return track
+
+
+def as_it_is(path: str | None) -> FileData | None:
+    """Return a file for the other side, unconverted; None stays None."""
+    return None if path is None else FileData(path=path, orig_name=Path(path).name)
+
+
+def mount_endpoint(
+    harp: Harp,
+    jobs: Jobs,
+    processor: Processor,
+    clip: Any,
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+) -> dict[str, Any]:
+    """Add HARP's three API names to the open ``gr.Blocks``; return ``build_endpoint``'s buttons.
+
+    clip, inputs, outputs: the components, the controls in the table's order.
+    """
+    blocks = Context.root_block
+    assert blocks is not None, "no gr.Blocks is open"
+    made = harp.build_endpoint(
+        model_card=harp.ModelCard(**CARD),
+        input_components=[clip, *inputs],
+        output_components=list(outputs),
+        process_fn=_process_handler(harp, jobs, processor),
+    )
+    for function in blocks.fns.values():
+        if function.api_name in ("controls", "process", "cancel"):
+            # Waiting happens in our own queue; what waits there must not hold up the others.
+            function.concurrency_limit = None
+        if function.api_name == "process":
+            function.preprocess = False  # values are checked here, in words that name the control
+        if function.api_name == "cancel":
+            function.fn, function.cancels = _cancel_handler(jobs), []
+            function.is_cancel_function = False
+    return made
+
+
+def _process_handler(harp: Harp, jobs: Jobs, processor: Processor) -> Callable[..., Any]:
+    async def process(request: gr.Request, clip: Any, *values: Any) -> tuple[Any, ...]:
+        job = job_of(request, jobs)
+        path = clip.get("path") if isinstance(clip, dict) else None
+        try:
+            if path:
+                renew(path)  # it may have to wait
+            answer: Answer = await jobs.run(job, lambda job: processor(path, values, job))
+        except Cancelled as end:
+            raise gr.Error(str(end), print_exception=False) from None
+        except Exception as error:
+            text = told(error, job.id, f"job of {job.client}")
+            raise gr.Error(text, print_exception=False) from None
+        return (*(str(file) for file in answer.files), label_list(harp, answer.marks))
+
+    return process
+
+
+def job_of(request: gr.Request, jobs: Jobs) -> Job:
+    """Return the job that the middleware gave this request, or a new one (without middleware)."""
+    scope = getattr(request.request, "scope", None) or {}
+    job = scope.get(SCOPE_JOB)
+    if job is None:
+        job = jobs.arrive(_address(request))
+    if request.session_hash:
+        jobs.name_stream(request.session_hash, job)
+    return job
+
+
+def _cancel_handler(jobs: Jobs) -> Callable[..., Any]:
+    async def cancel(request: gr.Request) -> None:
+        scope = getattr(request.request, "scope", None) or {}
+        jobs.cancel(_address(request), scope.get(SCOPE_ARRIVED) or jobs.next_number())
+
+    return cancel
+
+
+def _address(request: gr.Request) -> str:
+    client = getattr(request.request, "client", None)
+    return client.host if client else "?"
+
+
+def label_list(harp: Harp, marks: Sequence[Mark]) -> dict[str, Any]:
+    """Return the marks as HARP's labels, in JSON's own types."""
+    found = harp.LabelList()
+    for mark in marks:
+        found.labels.append(
+            harp.AudioLabel(
+                t=mark.t,
+                label=mark.label,
+                duration=mark.duration,
+                description=mark.description,
+                color=mark.color,
+                amplitude=mark.amplitude,
+            )
+        )
+    return {"meta": found.meta, "labels": [vars(label) for label in found.labels]}
+
+
+def forget_session(blocks: gr.Blocks, stream: str) -> None:
+    """Drop what gradio keeps of a call whose stream has ended.
+
+    It takes each of HARP's calls for a visitor of the page and would keep a copy of the page's
+    state, some 100 KB, for the next 10,000 of them.
+    """
+    holder: Any = getattr(blocks, "state_holder", None)
+    for place in (getattr(holder, "session_data", {}), getattr(holder, "time_last_used", {})):
+        place.pop(stream, None)
+    blocks._queue.pending_event_ids_session.pop(stream, None)
+    blocks._queue.pending_messages_per_session.pop(stream, None)

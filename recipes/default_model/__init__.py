@@ -1,0 +1,1 @@
+"""The training set and the commands that build the embedded default model."""

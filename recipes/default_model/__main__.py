@@ -1,0 +1,75 @@
+"""Build the training set of the embedded default, and pack it into one file.
+
+python -m recipes.default_model prepare PACKAGES OUT
+python -m recipes.default_model pack SET FILE
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vampnet.cli.outputs import say
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of both commands."""
+    made = argparse.ArgumentParser(prog="python -m recipes.default_model", description=__doc__)
+    commands = made.add_subparsers(metavar="COMMAND", required=True)
+    text = "build the training set from Debian packages; see docs/training.md"
+    prepare = commands.add_parser("prepare", help=text, description=text)
+    prepare.set_defaults(run=_prepare)
+    add = prepare.add_argument
+    add("packages", metavar="PACKAGES", help="*.deb files, or folders with their contents")
+    add("target", metavar="OUT", help="the folder to write, for `vampnet train`")
+    add("--minutes", type=float, default=90.0, metavar="N", help="minutes of composed music (90)")
+    freedoom = "minutes of Freedoom's music to render (60)"
+    add("--freedoom-minutes", type=float, default=60.0, metavar="N", help=freedoom)
+    add("--seed", type=int, default=20261121, metavar="N", help="seed of the composed music")
+    add("--soundfont", type=Path, metavar="FILE", help="in place of the package's soundfont")
+    text = "pack a prepared set into one small file, to train on another machine"
+    packed = commands.add_parser("pack", help=text, description=text)
+    packed.set_defaults(run=_pack)
+    add = packed.add_argument
+    add("music", metavar="SET", help="a folder written by `prepare`")
+    add("file", metavar="FILE", help="the data pack to write, for `vampnet train`")
+    add("--model", default="default", metavar="MODEL", help="model whose codec is used (default)")
+    add("--max-mib", type=float, default=60.0, metavar="MIB", help="size (60)")
+    add("--force", action="store_true", help="overwrite an existing file")
+    return made
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from recipes.default_model.prepare import Rendering, prepare
+
+    plan = Rendering(args.minutes, args.freedoom_minutes, args.seed, args.soundfont)
+    made = prepare(args.packages, args.target, plan, log=say)
+    print(f"wrote {made}; train on it with: vampnet train {made} WORK --base none")
+
+
+def _pack(args: argparse.Namespace) -> None:
+    if Path(args.file).is_dir():
+        raise ValueError(f"'{args.file}' is a folder; FILE is one file, the data pack to write")
+    if Path(args.file).exists() and not args.force:
+        raise ValueError(f"'{args.file}' is there already; --force overwrites it")
+    from vampnet.training.end_to_end import pack_up
+
+    made = pack_up(args.music, args.file, base=args.model, max_mib=args.max_mib, log=say)
+    print(f"wrote {made}; train on it with: vampnet train {made} WORK --device cuda --minutes 25")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one of the commands; return the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        args.run(args)
+    except (ValueError, OSError) as error:
+        say(f"recipes.default_model: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

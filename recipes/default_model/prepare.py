@@ -1,0 +1,211 @@
+"""The training set of the embedded default, rebuilt from Debian packages.
+
+Music is taken file by file by the licence its package tells (``sources``), and made-up music and
+Freedoom's MIDI are rendered beside it. The manifest names every file, those left out too.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import torch
+from torch import Tensor
+
+from recipes.default_model import composing, rendering, sources
+from recipes.default_model.attribution import attribution
+from recipes.default_model.packages import unpack
+from vampnet.checkpoints.folders import ATTRIBUTION
+from vampnet.system.atomic_file import whole_path
+from vampnet.training.data import MANIFEST, level, read_piece, store
+
+RATE_HZ = 44100
+TABLE = "training-data.csv"
+COLUMNS = (
+    "name", "split", "seconds", "package", "version", "artist", "licence", "told_by", "sha256",
+    "why",
+)  # fmt: skip
+TAKES_AT_ONCE = 12  # rendered in one call
+LONGEST_LUMP_S = 58.0
+COMPOSER = (
+    "made up by vampnet/training/composing.py, played by the soundfont MuseScore_General of "
+    "S. Christian Collins, Michael Cowgill and Frank Wen"
+)
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Minutes of made-up music and of Freedoom's, the seed, and a soundfont other than the usual.
+
+    Nothing is rendered, and neither package is needed, where both are 0.
+    """
+
+    minutes: float = 90.0
+    freedoom_minutes: float = 60.0
+    seed: int = 20261121
+    soundfont: Path | None = None
+
+
+def prepare(
+    packages: str | Path, target: str | Path, plan: Rendering | None = None, log: Log | None = None
+) -> Path:
+    """Write the training set to ``target``, a folder that ``Pack.load`` and ``train`` read.
+
+    packages: a folder with the ``.deb`` files of ``sources.PACKAGES``, or a tree they were unpacked
+    to. Writes the samples, the manifest, its table as ``training-data.csv`` and ``ATTRIBUTION.md``.
+    Raises ValueError where a package is missing or does not tell its licence.
+    """
+    plan, log, target = plan or Rendering(), log or (lambda line: None), Path(target)
+    for name in ("minutes", "freedoom_minutes"):
+        if not 0 <= getattr(plan, name) < math.inf:
+            raise ValueError(f"{name} is {getattr(plan, name)}; it must be 0 or above, with an end")
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="vampnet-") as folder:
+        root = _root(Path(packages), Path(folder), log)
+        wanted = [item for source in sources.MUSIC for item in sources.items(root, source)]
+        versions = {}
+        if plan.minutes or plan.freedoom_minutes:
+            versions = sources.check_rendering(root)
+        entries = [_take(root, item, number, target, log) for number, item in enumerate(wanted)]
+        for name, samples, facts in _rendered(root, plan, versions, log):
+            stored = f"{len(entries):05d}.npy"
+            store(level(samples, RATE_HZ), target / stored)
+            seconds = round(len(samples) / RATE_HZ, 3)
+            entries.append(
+                {"name": name, "split": sources.TRAIN, "seconds": seconds, "file": stored} | facts
+            )
+    _write(entries, target)
+    return target
+
+
+def _root(packages: Path, folder: Path, log: Log) -> Path:
+    """The unpacked tree: the folder itself, or where its packages were unpacked to."""
+    if (packages / "usr").is_dir():
+        return packages
+    files = sorted(packages.glob("*.deb")) if packages.is_dir() else []
+    if not files:
+        names = " ".join(sources.PACKAGES)
+        raise ValueError(
+            f"'{packages}' has neither Debian packages (*.deb) nor a folder usr; on Debian: "
+            f"apt-get download {names}"
+        )
+    for file in files:
+        log(f"unpacking {file.name}")
+        unpack(file, folder)
+    return folder
+
+
+def _take(root: Path, item: sources.Item, number: int, target: Path, log: Log) -> dict:
+    """Store a file's sound and tell what it is; only the telling where it is left out."""
+    data = item.data(root)
+    entry = {
+        "name": item.name,
+        "split": item.split,
+        "seconds": 0.0,
+        "package": item.source.package,
+        "version": item.version,
+        "artist": item.artist,
+        "licence": item.licence,
+        "told_by": item.told_by,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "why": item.why,
+    }
+    if item.split == sources.LEFT_OUT:
+        log(f"left out: {item.name} ({item.why})")
+        return entry
+    with tempfile.TemporaryDirectory(prefix="vampnet-") as folder:
+        file = Path(folder, "piece").with_suffix(PurePosixPath(item.path).suffix)
+        file.write_bytes(data)
+        piece = read_piece(file, RATE_HZ)
+    stored = f"{number:05d}.npy"
+    store(piece, target / stored)
+    return entry | {"file": stored, "seconds": round(len(piece) / RATE_HZ, 3)}
+
+
+def _rendered(
+    root: Path, plan: Rendering, versions: dict[str, str], log: Log
+) -> Iterator[tuple[str, Tensor, dict]]:
+    """Name, samples and facts of each rendered piece."""
+    for kind, limit in ((_composed, plan.minutes), (_lumps, plan.freedoom_minutes)):
+        if not limit:
+            continue
+        soundfont = plan.soundfont or rendering.find_soundfont(root)
+        seconds, batch = 0.0, []
+        for take, facts in kind(root, plan, versions):
+            if seconds >= 60 * limit:
+                break
+            seconds += take.seconds
+            batch.append((take, facts))
+            if len(batch) == TAKES_AT_ONCE:
+                yield from _sounds(batch, soundfont, log)
+                batch = []
+        if batch:
+            yield from _sounds(batch, soundfont, log)
+
+
+def _sounds(
+    batch: list[tuple[rendering.Take, dict]], soundfont: Path, log: Log
+) -> Iterator[tuple[str, Tensor, dict]]:
+    log(f"rendering {batch[0][0].name} and {len(batch) - 1} more")
+    takes = [take for take, _ in batch]
+    for (take, facts), samples in zip(batch, rendering.render(takes, soundfont), strict=True):
+        yield take.name, samples, facts
+
+
+def _facts(package: str, version: str, artist: str, licence: str, data: bytes) -> dict:
+    told = {"package": package, "version": version, "artist": artist, "licence": licence}
+    digest = hashlib.sha256(data).hexdigest()
+    return told | {"told_by": "copyright", "sha256": digest, "why": ""}
+
+
+def _composed(
+    root: Path, plan: Rendering, versions: dict[str, str]
+) -> Iterator[tuple[rendering.Take, dict]]:
+    """Made-up pieces without end; their SHA-256 is that of the notes as MIDI."""
+    rng, number = torch.Generator().manual_seed(plan.seed), 0
+    while True:
+        take = rendering.take_of_score(composing.compose(rng, f"composed/{number:04d}"))
+        data = rendering.timeline([take])[0]
+        version = versions[sources.SOUNDFONT]
+        yield take, _facts(sources.SOUNDFONT, version, COMPOSER, "MIT", data)
+        number += 1
+
+
+def _lumps(
+    root: Path, plan: Rendering, versions: dict[str, str]
+) -> Iterator[tuple[rendering.Take, dict]]:
+    """The beginnings of Freedoom's pieces, each once though both games have it."""
+    seen = set()
+    for wad in sorted(root.glob(sources.FREEDOOM_WADS)):
+        for name, data in rendering.wad_music(wad).items():
+            facts = _facts(
+                sources.FREEDOOM, versions[sources.FREEDOOM], "the contributors to Freedoom",
+                "BSD-3-Clause", data,
+            )  # fmt: skip
+            if facts["sha256"] in seen:
+                continue
+            seen.add(facts["sha256"])
+            yield rendering.take_of_midi(f"{wad.stem}/{name}", data, LONGEST_LUMP_S), facts
+
+
+def _write(entries: list[dict], target: Path) -> None:
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(entries)
+    (target / TABLE).write_text(table.getvalue(), encoding="utf-8")
+    (target / ATTRIBUTION).write_text(attribution(entries), encoding="utf-8")
+    pieces = [e for e in entries if e["split"] != sources.LEFT_OUT]
+    manifest = {"rate_hz": RATE_HZ, "pieces": pieces}
+    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    with whole_path(target / MANIFEST) as part:
+        part.write_text(text, encoding="utf-8")

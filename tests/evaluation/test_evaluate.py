@@ -1,0 +1,145 @@
+"""The whole evaluation by its command, small: what it refuses, and the report it writes."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentParser
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import vggish_state
+from safetensors.torch import save_file
+
+from vampnet import checkpoints, cli
+from vampnet.cli import evaluate as command
+from vampnet.evaluation import experiments as table
+from vampnet.evaluation import suite
+from vampnet.evaluation.runs import Bench, Result
+from vampnet.evaluation.suite import Plan, evaluate
+
+POINTS = {"musicnn": torch.zeros(2, 3), "levels": torch.zeros(2, 3)}
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tiny_pipeline, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    parts = tiny_pipeline.codec, tiny_pipeline.coarse, tiny_pipeline.c2f
+    return checkpoints.save_folder(folder, *parts)
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_report_that_stands_alone(
+    music, tiny_folder, tmp_path, capsys, monkeypatch
+):
+    quick, few = (
+        table.quick,
+        {"anchors": 9, "steps": 2, "bitrates": 3, "prompts": 2, "baselines": 2},
+    )
+    monkeypatch.setattr(
+        table, "quick", lambda e: replace(quick(e), settings=quick(e).settings[: few[e.name]])
+    )
+    line = ["evaluate", str(music), str(tmp_path), "--model", str(tiny_folder), "--quick",
+            "--clips", "4", "--seconds", "3", "--jobs", "2"]  # fmt: skip
+    assert cli.main(line) == cli.OK, capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "Mel error falls with bitrate" in said.err and "report.html" in said.out
+    text = (tmp_path / "report.md").read_text()
+    for heading in ("Sampling steps", "Prompts", "Bitrates", "same masks", "codec and chance"):
+        assert heading in text
+    assert "command: vampnet evaluate" in text and "outside the ranges 0 (must be 0)" in text
+    assert str(music.parent) not in text  # folders by their names alone
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 4 and page.count("data:audio/ogg;base64,") > 6
+    assert not re.search(r"(src|href)=['\"](?!data:)", page)  # nothing from elsewhere
+    for name in ("steps", "prompts", "bitrates"):
+        assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
+
+
+def test_the_time_told_is_that_of_all_of_it(music, tiny_folder, tmp_path, monkeypatch):
+    now, stages = [0.0], []
+    monkeypatch.setattr(suite, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(Bench, "run", lambda self, job: Result({}, POINTS))
+
+    def slow(name: str, result: object) -> None:
+        def slept(*_: object) -> object:
+            now[0] += 60.0
+            return result
+
+        monkeypatch.setattr(suite, name, slept)
+
+    for name, result in (("relations", []), ("draw", {}), ("check_ranges", None), ("examples", [])):
+        slow(name, result)
+    evaluate(
+        music, tmp_path, tiny_folder, Plan(("steps",), quick=True, clips=4, seconds=3.0),
+        in_place=command.in_place, on_job=lambda *n: stages.append(n), on_stage=stages.append,
+    )  # fmt: skip
+    assert "took: 4.0 minutes" in (tmp_path / "report.md").read_text()
+    assert "4.0 minutes" in (tmp_path / "report.html").read_text()
+    assert stages[-5][0] == stages[-5][1]  # the bar is full, and the rest is told
+    told = ["taking distances", "drawing plots", "checking ranges", "writing the report"]
+    assert stages[-4:] == told
+
+
+def test_the_report_tells_of_embeddings_that_were_asked_for(
+    music, tiny_folder, tiny_clap, tmp_path, capsys, monkeypatch
+):
+    names = ("real music", "1 steps", "12 steps")
+    monkeypatch.setattr(
+        table,
+        "quick",
+        lambda e: replace(e, settings=tuple(s for s in e.settings if s.name in names), share=1.0),
+    )
+    save_file(vggish_state(), tmp_path / "small.safetensors")
+    plain = ["evaluate", str(music), str(tmp_path / "out"), "--model", str(tiny_folder), "--quick",
+             "--experiments", "steps", "--clips", "4", "--seconds", "3"]  # fmt: skip
+    asked = [f"clap={tiny_clap[0]}", f"vggish={tmp_path / 'small.safetensors'}"]
+    line = [*plain, "--embedding", asked[0], "--embedding", asked[1]]
+    assert cli.main(line) == cli.OK, capsys.readouterr().err
+    said, text = capsys.readouterr().err, (tmp_path / "out" / "report.md").read_text()
+    assert said.index("100 %") < said.index("taking distances") < said.index("writing the report")
+    told = re.search(r"embeddings: musicnn, levels, (clap-\w{8}), (vggish-\w{8})\n", text)
+    assert told is not None
+    clap, vggish = told.groups()
+    assert "--embedding clap=tiny --embedding vggish=small.safetensors" in text
+    for name in ("musicnn", clap, vggish):
+        assert f"Frechet, {name} ↓ | kernel, {name} ↓" in text
+    for name in ("", f" by {clap}", f" by {vggish}"):
+        assert f"Frechet distance{name}: 1 step clearly worse than 12" in said
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f"<em>{clap}</em> is that of an embedding" in page and str(tmp_path) not in page + text
+
+    monkeypatch.setattr(Bench, "measure", None)  # all is there
+    assert cli.main(plain) == cli.OK, capsys.readouterr().err
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "clap" not in text and "Frechet, full band" in text
+    assert cli.main([*plain, "--embedding", "mert=x"]) == cli.MISTAKE
+    assert "allowed are clap=FOLDER or NAME, vggish=FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["", "--clips 10", "--seconds 1.0", "--seeds 10", "--experiments steps", "--clips 12 --quick"],
+)
+def test_the_command_told_is_the_one_that_was_given(told):
+    parser = ArgumentParser()
+    command.add(lambda *_: parser)
+    args = parser.parse_args(["folder/music", "some/out", *told.split()])
+    assert command._command(args) == f"vampnet evaluate music out {told}".strip()
+
+
+def test_mistakes_are_told_before_the_work(music, tmp_path, capsys):
+    assert cli.main(["evaluate", str(tmp_path), str(tmp_path / "out")]) == cli.MISTAKE
+    assert "at least 4" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(music), str(tmp_path), "--experiments", "x"]) == cli.MISTAKE
+    assert "no experiment 'x'" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(music), str(tmp_path), "--jobs", "0"]) == cli.MISTAKE
+    assert "--jobs is 0; allowed is 1 and up" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(music), str(tmp_path), "--clips", "0"]) == cli.MISTAKE
+    assert "clips is 0; allowed is 4 and up" in capsys.readouterr().err
+    for wrong in ({"seeds": 0}, {"clips": 3}, {"seconds": 1.0}, {"workers": 0}):
+        with pytest.raises(ValueError, match="allowed is"):
+            Plan(**wrong)
+    with pytest.raises(ValueError, match="no experiment"):
+        evaluate(music, tmp_path, plan=Plan(names=("x",)))

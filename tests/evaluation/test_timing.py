@@ -1,0 +1,145 @@
+"""The benchmark: what it counts, that it leaves a pipeline as it was, and what the command says."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import re
+import sys
+import threading
+from types import SimpleNamespace
+
+import full_size  # noqa: E402
+import pytest
+import torch
+from reference import reference_logits  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode
+
+from vampnet import checkpoints, cli
+from vampnet.codec import DAC
+from vampnet.evaluation import timing
+from vampnet.model import VampNet, VampNetConfig
+from vampnet.model.cuda_graphs import RecordedPass
+from vampnet.pipeline import Pipeline
+from vampnet.system import device
+
+SIZES = {"n_layers": 2, "n_heads": 2, "embedding_dim": 32, "vocab_size": 16, "latent_dim": 4}
+
+
+def tiny() -> Pipeline:
+    torch.manual_seed(0)
+    rates = {"encoder_rates": [2, 4], "decoder_rates": [4, 2], "encoder_dim": 2, "decoder_dim": 8}
+    codec = DAC(**rates, n_codebooks=6, codebook_size=16, codebook_dim=4, sample_rate=8000).eval()
+    models = [VampNet(VampNetConfig(n, k, **SIZES)).eval() for n, k in ((4, 0), (6, 4))]
+    for model in models:
+        model.codebooks.copy_(codec.codebooks[: model.config.n_codebooks].detach())
+    return Pipeline(codec, *models, name="tiny")
+
+
+@torch.no_grad()
+def test_operations_are_those_that_torch_counts() -> None:
+    model = tiny().coarse
+    with FlopCounterMode(display=False) as counted:
+        reference_logits(model, torch.zeros(3, 4, 40, dtype=torch.int64))
+    classifier = 2 * 3 * 40 * model.classifier.weight.numel()
+    assert timing.operations(model.config, (3, 40)) + classifier == counted.get_total_flops()
+
+
+@torch.no_grad()
+def test_bytes_are_those_of_the_layers_weights_and_frames() -> None:
+    model = tiny().coarse
+    weights = sum(w.numel() for name, w in model.layers.named_parameters() if "norm" not in name)
+    frames = model.config.n_layers * 4 * 3 * 40 * model.config.embedding_dim
+    assert timing.moved(model, (3, 40)) == 4 * (weights + frames)
+    model.layers.to(torch.bfloat16)
+    assert timing.moved(model, (3, 40)) == 2 * (weights + frames)
+
+
+@torch.no_grad()
+def test_the_codecs_work_is_that_of_its_plain_convolutions() -> None:
+    pipeline = tiny()
+    for network in ("fast_network", "decoding_network"):
+        setattr(pipeline.codec, network, full_size.plain_network)
+    measured = timing.measure(pipeline, timing.Request(seconds=0.5, repeats=1))
+    audio = torch.zeros(1, 1, pipeline.codec.hop_length * 100)
+    with FlopCounterMode(display=False) as counted:
+        pipeline.codec.encoder(audio)
+    wanted = counted.get_total_flops() / 100 * (0.5 * 8000 / pipeline.codec.hop_length)
+    assert wanted < measured.codec_operations["encode"] < 2 * wanted  # the quantiser's on top
+
+
+def test_stages_fill_the_whole_and_the_pipeline_stays_as_it_was() -> None:
+    pipeline = tiny()
+    request = timing.Request(seconds=0.5, channels=2, takes=2, repeats=2)
+    measured = timing.measure(pipeline, request)
+    assert set(measured.seconds) == set(timing.STAGES)
+    for run in range(2):
+        parts = sum(measured.seconds[s][run] for s in timing.STAGES if s != "whole")
+        assert abs(parts - measured.seconds["whole"][run]) < 1e-6
+    assert (
+        len(measured.passes["coarse"]) >= request.preset.sampling.steps and measured.passes["fine"]
+    )
+    assert all(work > 0 for work in measured.codec_operations.values())
+    assert "encode" not in vars(pipeline.codec) and "hidden" not in vars(pipeline.coarse)
+
+
+def test_recorded_passes_are_what_is_timed_and_stay() -> None:
+    pipeline = tiny()
+    recorded = RecordedPass(
+        pipeline.coarse.hidden, lambda run, codes, pool: SimpleNamespace(play=run)
+    )
+    pipeline.coarse.hidden = recorded
+    timing.measure(pipeline, timing.Request(seconds=0.5, repeats=2))
+    assert pipeline.coarse.hidden is recorded
+    assert recorded.recordings
+
+
+def test_the_command_prints_and_writes_its_figures(tmp_path, monkeypatch, capsys) -> None:
+    pipeline = tiny()
+    checkpoints.save_folder(tmp_path / "tiny", pipeline.codec, pipeline.coarse, pipeline.c2f)
+    monkeypatch.setattr(device, "GEMM_SIZE", 64)
+    monkeypatch.setattr(device, "COPY_BYTES", 2**12)
+    line = ["bench", "--model", str(tmp_path / "tiny"), "--seconds", "0.3", "--steps", "2"]
+    file = tmp_path / "figures.md"
+    assert cli.main([*line, "--repeats", "1", "--write", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert file.read_text(encoding="utf-8") == said
+    for word in ("| coarse |", "| whole |", "Real-time factor", "GFLOP/s", "peak memory"):
+        assert word in said
+    for stage in ("Coarse", "Fine", "Encode", "Decode"):
+        assert re.search(rf"^{stage}: .* \d+ % of the time", said, re.MULTILINE)
+    assert cli.main([*line, "--repeats", "0"]) == 1
+    assert "repeats is 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["default", "full-size"])
+def test_a_device_that_is_not_there_is_told_in_one_line(model: str, capsys) -> None:
+    assert cli.main(["bench", "--model", model, "--device", "toaster"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_full_size_comparison_tells_every_bar(monkeypatch, capsys) -> None:
+    pipeline = tiny()
+
+    def parts():
+        return copy.deepcopy((pipeline.codec, pipeline.coarse, pipeline.c2f))
+
+    class InThread(threading.Thread):
+        """In place of a process, which would have its own, full-size parts."""
+
+        def __init__(self, target, args, daemon):
+            path, device, _, asked = args
+            super().__init__(target=target, args=(path, device, False, asked), daemon=daemon)
+
+    threads = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=InThread)
+    monkeypatch.setattr(timing, "full_size_parts", parts)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: threads)
+    line = ["full_size.py", "--runs", "1", "--steps", "1", "--seconds", "0.3"]
+    monkeypatch.setattr(sys, "argv", line)
+    full_size.main()
+    said = capsys.readouterr().out
+    for _, _, path, bar in full_size.BARS:
+        if path != full_size.NARROW["cuda"]:
+            assert path in said and (bar is None or f"{bar:g} x" in said)
+    found = re.findall(r"(?:logits|audio) ([\d.]+e[+-]\d+)", said)
+    assert len(found) == 2 and all(float(difference) < 1e-4 for difference in found)

@@ -1,0 +1,379 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+from fake_endpoint import FAKE_PRESETS, FakePipeline
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harp_app import controls
+from harp_app.jobs.model_cache import Models
+from harp_app.jobs.queue import Cancelled, Job
+from harp_app.jobs.storage import Storage
+from harp_app.process import Processor, ascii_stem, marks, within
+from harp_app.protocol.errors import ErrorLines, of_payload, plain, sentence, told
+from vampnet.audio import Limits
+from vampnet.model.sampling import Sampling
+from vampnet.presets import Preset
+from vampnet.prompt import Prompt
+from vampnet.prompt.beats import beat_grid
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Two seconds of stereo noise in 24 bits at 48 kHz."""
+    path = tmp_path / "My Lo\u00f6p #1.wav"
+    sound = 0.1 * np.random.default_rng(0).standard_normal((96000, 2))
+    soundfile.write(path, sound, 48000, subtype="PCM_24")
+    return path
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A processor around a fake pipeline; its folders lie in tmp_path."""
+
+    def made(pipeline=None, **options):
+        def folder():
+            place = tmp_path / f"answer{len(list(tmp_path.iterdir()))}"
+            place.mkdir()
+            return place
+
+        models = Models(load=lambda place, device: pipeline or FakePipeline())
+        return Processor(models, FAKE_PRESETS, folder, **options)
+
+    return made
+
+
+def ask(processor, path, job=None, **changed):
+    values = [changed.pop(c.field.replace(".", "_"), c.default) for c in processor.controls]
+    assert not changed
+    return processor(None if path is None else str(path), values, job or Job("a", 1))
+
+
+def test_the_answer_is_a_file_like_the_clip_with_a_plain_name(make, clip):
+    answer = ask(make(), clip, seed="42")
+    (file,) = answer.files
+    assert file.name == "My-Loop-1-vamp-42.wav"
+    ours, theirs = soundfile.info(file), soundfile.info(clip)
+    for name in ("frames", "samplerate", "channels", "format", "subtype"):
+        assert getattr(ours, name) == getattr(theirs, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.wav", ".wav"), ("a.WAV", ".wav"), ("a", ".wav"), ("a.bwf", ".bwf"), ("a.tmp", ".wav")],
+)
+def test_the_extension_is_one_that_harp_reads(make, clip, tmp_path, name, expected):
+    path = tmp_path / name
+    path.write_bytes(clip.read_bytes())
+    (file,) = ask(make(), path).files
+    assert file.suffix == expected and soundfile.info(file).subtype == "PCM_24"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("", "clip"), ("\u4e2d\u6587.wav", "clip"), ("a b#c.wav", "a-b-c"), ("x" * 90, "x" * 40)],
+)
+def test_stems_are_ascii_without_blanks(name, expected):
+    assert ascii_stem(name) == expected
+
+
+def test_takes_are_as_many_files_from_one_pass(make, clip):
+    pipeline = FakePipeline()
+    answer = ask(make(pipeline, takes=3), clip, seed="5")
+    assert [file.name[-16:] for file in answer.files] == [f"vamp-5-take{k}.wav" for k in (1, 2, 3)]
+    assert len({file.read_bytes() for file in answer.files}) == 3
+    assert len(pipeline.calls) == 1
+
+
+def test_the_first_label_lets_the_take_be_had_again(make, clip):
+    first = ask(make(), clip, prompt_period=13, ranges="0.5-1")
+    seed = first.settings.seed
+    mark = first.marks[0]
+    assert mark.label == f"seed {seed}" and f"seed {seed}" in mark.description
+    assert "Keep every n-th frame 13" in mark.description
+    assert "regenerate only 0.5-1 s" in mark.description
+    again = ask(make(), clip, prompt_period=13, ranges="0.5-1", seed=str(seed))
+    assert again.files[0].read_bytes() == first.files[0].read_bytes()
+    other = ask(make(), clip, prompt_period=13, ranges="0.5-1", seed=str(seed + 1))
+    assert other.files[0].read_bytes() != first.files[0].read_bytes()
+
+
+def test_outside_the_ranges_every_sample_stays(make, clip):
+    answer = ask(make(), clip, ranges="0.5-1")
+    before, _ = soundfile.read(clip, dtype="int32")
+    after, _ = soundfile.read(answer.files[0], dtype="int32")
+    changed = np.flatnonzero((before != after).any(1)) / 48000
+    assert len(changed) and changed.min() >= 0.5 and changed.max() <= 1.0
+    mark = answer.marks[1]
+    assert (mark.t, mark.duration, mark.label) == (0.5, 0.5, "new")
+
+
+def test_kept_beats_are_labels(make, clip):
+    pipeline = FakePipeline()
+    answer = ask(make(pipeline), clip, prompt_beat_ms=100, bpm=120)
+    beats = answer.marks[1:]
+    assert pipeline.calls[0]["bpm"] == 120
+    assert [mark.t for mark in beats] == [0.0, 0.5, 1.0, 1.5]
+    assert [mark.label for mark in beats] == ["bar", "beat", "beat", "beat"]
+    assert all(abs(mark.duration - 0.1) < 1e-9 for mark in beats)
+    assert all(0 <= mark.color < 2**31 for mark in answer.marks)
+
+
+def test_labels_do_not_call_kept_what_dropout_gave_up():
+    prompt = Prompt(prefix_s=0.5, suffix_s=0.5, beat_ms=75)
+    known = {"ends": Preset("ends", "both ends", prompt, Sampling())}
+    table = controls.table(known, ["default"])
+    vamp = SimpleNamespace(seed=1, beats=beat_grid(120.0, 2.0))
+
+    def told(percent):
+        changed = {"prompt.dropout": percent, "seed": "1"}
+        values = [changed.get(control.field, control.default) for control in table]
+        return marks(controls.read(values, table, known), vamp, 2.0)[1:]
+
+    assert len(told(0)) == 6 and not any("%" in mark.description for mark in told(0))
+    assert [mark.label for mark in told(35)][:3] == ["kept, 65 % of it"] * 2 + ["bar"]
+    assert all("65 % of it" in mark.description for mark in told(35))
+    assert told(100) == ()
+
+
+def test_ranges_of_bars_may_end_a_hair_behind_the_clip(make, clip):
+    assert ask(make(), clip, ranges="bar 1", bpm=119).settings.ranges_s == ((0.0, 2.0),)
+    with pytest.raises(ValueError, match="2.01-3 s lies outside the clip, which is 2.000 s long"):
+        ask(make(), clip, ranges="2.01-3")
+    with pytest.raises(ValueError, match="lies outside"):
+        ask(make(), clip, ranges="bar 1-2", bpm=120)
+
+
+@given(st.floats(40, 250), st.integers(1, 400), st.sampled_from([1, 2]))
+def test_bars_of_a_tempo_that_was_rounded_end_with_the_clip(bpm, bars, decimals):
+    table, written = controls.table(FAKE_PRESETS, ["default"]), round(bpm, decimals)
+    changed = {"bpm": written, "ranges": f"bar {bars}"}
+    values = [changed.get(control.field, control.default) for control in table]
+    settings = controls.read(values, table, FAKE_PRESETS)
+    duration_s = bars * 4 * 60 / bpm
+    ((start_s, end_s),) = within(settings, duration_s).ranges_s
+    off_s = duration_s * 0.051 / bpm + 0.001
+    assert duration_s - off_s <= end_s <= duration_s
+    assert abs(start_s - (duration_s - 4 * 60 / bpm)) <= off_s
+
+
+def test_mono_and_loudness_reach_the_pipeline(make, clip):
+    stereo, mono = ask(make(), clip, seed="1"), ask(make(), clip, seed="1", stereo=False)
+    assert stereo.files[0].read_bytes() != mono.files[0].read_bytes()
+    assert soundfile.info(mono.files[0]).channels == 2
+
+
+def test_limits_are_told_with_numbers(make, clip, tmp_path):
+    with pytest.raises(ValueError, match=r"0\.5 MB; at most 0.1 MB"):
+        ask(make(max_file_mb=0.1), clip)
+    with pytest.raises(ValueError, match=r"2\.0 s long; 1 s are allowed"):
+        ask(make(limits=Limits(max_duration_s=1.0)), clip)
+    with pytest.raises(ValueError, match="choose one first"):
+        ask(make(), None)
+    empty = tmp_path / "empty.wav"
+    empty.write_bytes(b"")
+    with pytest.raises(ValueError, match="0 bytes"):
+        ask(make(), empty)
+    with pytest.raises(ValueError, match="takes is 5; allowed is 1 to 4"):
+        make(takes=5)
+
+
+def test_a_stopped_job_leaves_the_pipeline_between_steps(make, clip):
+    pipeline, job = FakePipeline(step_s=0.01), Job("a", 1)
+    threading.Timer(0.15, job.stop, ("The job was cancelled.",)).start()
+    with pytest.raises(Cancelled):
+        ask(make(pipeline), clip, job, sampling_steps=64)
+    assert 0 < pipeline.steps_done < 40
+
+
+def test_a_stopped_job_leaves_even_where_the_pipeline_never_asks(make, clip):
+    class Deaf(FakePipeline):
+        done = 0
+
+        def vamp(self, audio, *args, **kwargs):
+            for _ in range(400):
+                time.sleep(0.005)
+                self.done += 1
+                audio = audio + 1
+            return super().vamp(audio, *args, **kwargs)
+
+    pipeline, job = Deaf(), Job("a", 1)
+    threading.Timer(0.15, job.stop, ("The job was cancelled.",)).start()
+    with pytest.raises(Cancelled):
+        ask(make(pipeline), clip, job)
+    assert 0 < pipeline.done < 200
+
+
+def test_a_job_asks_all_the_time_while_its_file_is_made(make, tmp_path):
+    path = tmp_path / "long.wav"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal((300000, 2)), 44100)
+
+    class Asked(Job):
+        """Ends when it is asked once too often after its last step."""
+
+        asked, allowed = 0, 10**6
+
+        def on_step(self, done, total):
+            self.asked = 0
+
+        def check(self):
+            self.asked += 1
+            if self.asked > self.allowed:
+                raise Cancelled
+
+    whole = Asked("a", 1)
+    (file,) = ask(make(), path, whole).files
+    blocks = 300000 // 2**16 + 1
+    assert whole.asked > 20 + blocks
+    for ahead_of_its_end in (0, blocks - 1, blocks, whole.asked // 2):
+        job = Asked("a", 1)
+        job.allowed = whole.asked - 1 - ahead_of_its_end
+        with pytest.raises(Cancelled):
+            ask(make(), path, job)
+    left = [place for place in tmp_path.rglob("*") if place.is_file()]
+    assert sorted(left) == sorted([path, file])
+
+
+def test_models_load_once_when_asked_for_and_only_known_ones(tmp_path):
+    for name in ("drums", "bass", ".hidden", "notes", "default"):
+        (tmp_path / name).mkdir()
+    for file in ("drums/config.json", "bass/codec.pth", ".hidden/config.json", "notes/a.wav"):
+        (tmp_path / file).touch()
+    loaded = []
+
+    def load(place, device):
+        time.sleep(0.05)
+        loaded.append(place)
+        return object()
+
+    models = Models(tmp_path, load=load)
+    assert models.names == ("default", "bass", "drums") and not loaded
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(models.get("drums"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loaded == [str(tmp_path / "drums")] and len(set(map(id, found))) == 1
+    with pytest.raises(ValueError, match="choose default, bass, drums"):
+        models.get("../..")
+    with pytest.raises(ValueError, match="does not exist"):
+        Models(tmp_path / "nowhere")
+
+
+def test_a_broken_model_is_named_without_its_path(tmp_path, caplog):
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "config.json").touch()
+
+    def load(place, device):
+        raise ValueError(f"{place}/coarse.pth: missing keys")
+
+    with pytest.raises(ValueError) as error:
+        Models(tmp_path, load=load).get("odd")
+    assert "'odd'" in str(error.value) and str(tmp_path) not in str(error.value)
+    (record,) = caplog.records
+    assert "missing keys" in record.getMessage() and not record.exc_info
+    with pytest.raises(ValueError, match="The model '/my/own' cannot be loaded"):
+        Models(default="/my/own", load=load).get("default")
+
+
+def test_storage_is_private_swept_and_removed(tmp_path):
+    deleted = []
+    storage = Storage(keep_s=3600, parent=tmp_path)
+    storage.on_delete = deleted.append
+    folder = storage.new_folder()
+    old, new = folder / "old.wav", folder / "new.wav"
+    for file in (old, new):
+        file.write_bytes(b"x")
+    long_ago = time.time() - 4000
+    os.utime(old, (long_ago, long_ago))
+    assert storage.sweep() == 1
+    assert not old.exists() and new.exists() and deleted == [str(old)]
+    if os.name != "nt":
+        assert storage.root.stat().st_mode & 0o077 == 0
+    storage.close()
+    assert not storage.root.exists()
+
+
+def test_the_age_of_a_clip_counts_from_its_last_use(make, clip):
+    os.utime(clip, (0, 0))
+    ask(make(), clip)
+    assert clip.stat().st_mtime > time.time() - 60
+    clip.unlink()
+    with pytest.raises(ValueError, match=r"^The clip is no longer on the server; choose it again"):
+        ask(make(), clip)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("too long: 900 s > 120 s", "too long: 900 s > 120 s"),
+        ("cannot open /tmp/gradio/ab12/x.wav now", "cannot open (file) now"),
+        (r"cannot open C:\Users\me\x.wav now", "cannot open (file) now"),
+        ("two\nlines\tand\x00more", "two lines and more"),
+        ('{"error": "x"}', '"error": "x"'),
+        ("see https://example.org/x?y", "see (address)"),
+        ("<b>bold</b> & 3 < 4", "bold & 3 < 4"),
+        ("wav/aiff/flac or 3/4/5 s", "wav/aiff/flac or 3/4/5 s"),
+        ("zu lang f\u00fcr \u00d6", "zu lang f\u00fcr \u00d6"),
+        ("", "Something went wrong in the server."),
+    ],
+)
+def test_sentences_are_plain(text, expected):
+    assert plain(text) == expected
+
+
+def test_no_sentence_has_the_number_that_means_paused():
+    assert "503" not in plain("1503 s and 503503 Hz")
+    assert len(plain("x" * 5000)) <= 300
+
+
+def test_only_what_is_meant_for_users_is_shown():
+    assert sentence(ValueError("bpm is 3"), "ab") == "bpm is 3"
+    for error in (
+        KeyError("secret"),
+        RuntimeError("secret"),
+        UnicodeDecodeError("a", b"", 0, 1, "s"),
+    ):
+        shown = sentence(error, "ab12")
+        assert "secret" not in shown and "ab12" in shown
+    assert "memory" in sentence(MemoryError(), "ab")
+
+
+def test_what_a_user_wrote_forges_no_log(caplog):
+    caplog.set_level("INFO")
+    bad = ValueError("Seed is '\x1b[2J\n2026-01-01 forged'")
+    assert told(bad, "ab12", "job") == sentence(bad, "ab12")
+    assert told(KeyError("secret"), "cd34", "job").endswith("under cd34.")
+    mistake, broken = caplog.records
+    assert mistake.exc_info is None and mistake.levelname == "INFO"
+    assert mistake.getMessage().isprintable() and "ab12" in mistake.getMessage()
+    assert broken.exc_info and broken.levelname == "ERROR"
+
+
+def test_payloads_of_all_shapes_become_sentences():
+    assert of_payload('{"error": "too long", "visible": true}', "ab") == "too long"
+    assert of_payload('"404: Not Found"', "ab") == "404: Not Found"
+    for payload in ("null", '{"error": null}', "[1]", '{"error": "Traceback (most"}'):
+        assert "ab" in of_payload(payload, "ab")
+
+
+def test_a_stream_is_rewritten_however_it_is_cut():
+    stream = (
+        b"event: heartbeat\ndata: null\n\n"
+        + 'event: error\ndata: {"error": "f\u00fcr \u00d6"}\n\n'.encode()
+    )
+    before = stream[: stream.index(b"event: error")]
+    expected = before + "event: error\ndata: f\u00fcr \u00d6\n\n".encode()
+    for size in (1, 2, 7, 1000):
+        lines = ErrorLines("ab")
+        pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+        assert b"".join(lines.feed(p, False) for p in pieces) + lines.feed(b"", True) == expected
+        assert lines.told_end

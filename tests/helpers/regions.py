@@ -1,0 +1,25 @@
+"""Regions that several tests vary, and noise in the place of a model's output."""
+
+from __future__ import annotations
+
+import torch
+from conftest import noise
+
+from vampnet import audio
+from vampnet.audio import AudioFormat
+from vampnet.audio.region import PEAK_CEILING_DBFS, Region
+
+MODEL_HZ = 44100
+CEILING = 10 ** (PEAK_CEILING_DBFS / 20)
+
+
+def region_of(samples: torch.Tensor, rate: int = 44100, subtype: str = "PCM_24", **form) -> Region:
+    native = audio.float_to_native(samples, subtype)
+    return Region(native, rate, AudioFormat(form.pop("container", "WAV"), subtype, **form))
+
+
+def generated(region: Region, channels: int | None = None, seed: int = 7) -> torch.Tensor:
+    """Noise in the place of a model's output: (C, S') at the model's rate, at the model's level."""
+    heard = region.to_model(MODEL_HZ)
+    made = noise(1, heard.shape[-1], channels or region.n_channels, 0.06, seed)
+    return made + 0.02 * heard[:1, 0]

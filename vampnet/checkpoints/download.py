@@ -1,0 +1,261 @@
+"""The official weights: fetched when the user asks for it, and where they lie.
+
+The one file of the library that opens a connection, and only inside :func:`pull` and, for models
+that other packages read, :func:`fetch_repository`. The hub's listing names each file's size and
+SHA-256; a file gets its own name once both are seen to fit, coarse.pth last, so that a folder that
+has it is whole. A folder is laid out as the original's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlsplit
+from urllib.request import Request, urlopen
+
+from vampnet.system.hashes import sha256
+
+HUB = "https://huggingface.co"  # HF_ENDPOINT names another, such as a mirror
+ORIGINAL = "original"
+SOURCES = {ORIGINAL: "hugggof/vampnet"}  # model name -> repository on the hub
+LICENCE = "CC BY-NC-SA 4.0 (not for commercial use)"
+FILES = ("codec.pth", "c2f.pth", "coarse.pth")
+LAST = FILES[-1]
+LORA = re.compile(rf"loras/(\w[\w .-]*)/{re.escape(LAST)}")
+BLOCK = 1 << 18  # bytes read at a time
+MAX_LISTING = 1 << 24  # bytes
+TIMEOUT_S = 30.0  # without a single byte
+GOES_ON = "what has come stays, and the same command goes on from there"
+
+
+class DownloadError(ValueError):
+    """Weights that could not be fetched, and why."""
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file as the hub tells of it: path in the repository, address, bytes, SHA-256 in hex."""
+
+    path: str
+    url: str
+    size: int
+    sha256: str
+
+
+# What is here ------------------------------------------------------------------------------------
+
+
+def home() -> Path:
+    """The folder of the user's models: VAMPNET_MODELS, else one in the system's cache folder."""
+    if os.environ.get("VAMPNET_MODELS"):
+        return Path(os.path.expanduser(os.environ["VAMPNET_MODELS"]))
+    if sys.platform == "win32":
+        cache = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        cache = "~/Library/Caches"
+    else:
+        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(cache)) / "vampnet" / "models"
+
+
+def found() -> dict[str, Path]:
+    """Names of the models in :func:`home`, with their folders; fine-tuned ones are NAME-LORA."""
+    root = home()
+    whole = sorted([*root.glob(f"*/{LAST}"), *root.glob("*/config.json")])
+    models = {file.parent.name: file.parent for file in whole}
+    for file in sorted(root.glob(f"*/loras/*/{LAST}")):
+        models.setdefault(f"{file.parents[2].name}-{file.parent.name}", file.parent)
+    return models
+
+
+# What the hub has --------------------------------------------------------------------------------
+
+
+def pull(
+    name: str = ORIGINAL,
+    lora: str | None = None,
+    *,
+    on_bytes: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> str:
+    """Fetch codec, coarse and c2f model, and the fine-tuned `lora`; return the name it has here.
+
+    Good files that are here already stay, and half a file is continued. on_bytes(done, total) is
+    called as bytes come; say(line) is told licence and size. Raises DownloadError.
+    """
+    if name not in SOURCES:
+        raise DownloadError(f"no official weights '{name}'; there are: {', '.join(SOURCES)}")
+    revision, listed = _listing(SOURCES[name])
+    wanted, folder = _wanted(listed, lora), home() / name
+    missing = [file for file in wanted if not _is_good(folder / file.path, file)]
+    say(f"{SOURCES[name]}, licence: {LICENCE}")
+    total = sum(file.size for file in missing)
+    say(f"{len(wanted) - len(missing)} of {len(wanted)} files are in {folder}")
+    if missing:
+        say(f"fetching {', '.join(file.path for file in missing)}: {total / 1e6:.1f} MB")
+    before = 0
+    try:
+        for file in missing:
+            _fetch(file, folder / file.path, lambda n, before=before: on_bytes(before + n, total))
+            before += file.size
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; {GOES_ON}") from None
+    source = f"{SOURCES[name]}, revision {revision}\nLicence: {LICENCE}\n"
+    (folder / "SOURCE.txt").write_text(source, encoding="utf-8")
+    return f"{name}-{lora}" if lora else name
+
+
+def _listing(repository: str) -> tuple[str, dict[str, HubFile]]:
+    """The newest revision of a repository and its large files by path."""
+    hub = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    if urlsplit(hub).scheme not in ("http", "https"):
+        raise DownloadError(f"HF_ENDPOINT is '{hub}'; it must begin with https:// or http://")
+    url = f"{hub}/api/models/{repository}?blobs=true"
+    with _open(url) as response:
+        answer = b"".join(_blocks(response, url, MAX_LISTING))
+    try:
+        content = json.loads(answer)
+        revision = _hex(content["sha"], 40)
+        place = f"{hub}/{repository}/resolve/{revision}"
+        siblings = content["siblings"]
+        large = [(entry["rfilename"], entry["lfs"]) for entry in siblings if entry.get("lfs")]
+        files = {
+            path: HubFile(path, f"{place}/{quote(path)}", int(lfs["size"]), _hex(lfs["sha256"], 64))
+            for path, lfs in large
+        }
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DownloadError(f"{_host(url)} did not answer with a list of files") from error
+    return revision, files
+
+
+def _hex(text: str, digits: int) -> str:
+    if not re.fullmatch(rf"[0-9a-f]{{{digits}}}", text):
+        raise ValueError(f"'{text}' is not {digits} hexadecimal digits")
+    return text
+
+
+def _wanted(listed: Mapping[str, HubFile], lora: str | None) -> list[HubFile]:
+    """The files to have, those of the fine-tuned models behind the main ones."""
+    absent = [path for path in FILES if path not in listed]
+    if absent:
+        raise DownloadError(f"the hub has no {', '.join(absent)}")
+    paths = list(FILES)
+    if lora is not None:
+        known = sorted(match[1] for path in listed if (match := LORA.fullmatch(path)))
+        if lora not in known:
+            raise DownloadError(f"no lora '{lora}'; there are: {', '.join(known) or 'none'}")
+        own = [f"loras/{lora}/{file}" for file in FILES]
+        paths += [path for path in own if path in listed]
+    return [listed[path] for path in paths]
+
+
+def fetch_repository(name: str, files: Sequence[str]) -> Path:
+    """A folder with the named files of any repository: OWNER/NAME or OWNER/NAME@REVISION.
+
+    For models that a package of their own reads: fetched and kept by huggingface_hub, which that
+    package brings. files: patterns such as "*.json". Raises DownloadError.
+    """
+    repository, _, revision = name.partition("@")
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository):
+        raise DownloadError(f"'{name}' is neither a folder nor OWNER/NAME on the hub")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise DownloadError("fetching needs the package huggingface_hub, not installed") from error
+    hub = os.environ.get("HF_ENDPOINT") or HUB
+    try:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=list(files),
+                endpoint=hub.rstrip("/"),
+            )
+        )
+    except (OSError, ValueError) as error:  # no such name, no connection, no room
+        reason = str(error).strip().partition("\n")[0]
+        raise DownloadError(
+            f"'{name}' is no folder here, and cannot be had from {urlsplit(hub).netloc}: {reason}"
+        ) from error
+
+
+# One file ----------------------------------------------------------------------------------------
+
+
+def _fetch(file: HubFile, target: Path, tick: Callable[[int], None]) -> None:
+    """Bring one file, going on where an earlier call stopped; tick is given its bytes so far."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{file.sha256[:12]}.part")
+    have = part.stat().st_size if part.exists() else 0
+    if have == file.size:
+        tick(have)
+    else:
+        _receive(file, part, have if have < file.size else 0, tick)
+    digest = sha256(part)
+    if digest != file.sha256:
+        part.unlink()
+        raise DownloadError(
+            f"{file.path} came damaged and was removed: its SHA-256 is {digest}, "
+            f"the hub names {file.sha256}; pull again"
+        )
+    os.replace(part, target)
+    for stale in target.parent.glob(f"{target.name}.*.part"):  # begun before the hub's file changed
+        stale.unlink()
+
+
+def _receive(file: HubFile, part: Path, start: int, tick: Callable[[int], None]) -> None:
+    """Write the file's bytes from `start` on behind those in `part`."""
+    with _open(file.url, start) as response:
+        span = response.headers.get("Content-Range", "")
+        if response.status != 206 or not span.startswith(f"bytes {start}-"):
+            start = 0  # the whole file comes
+        with part.open("ab" if start else "wb") as out:
+            for block in _blocks(response, file.url, file.size - start):
+                start += out.write(block)
+                tick(start)
+    if start < file.size:
+        raise DownloadError(
+            f"the connection broke after {start} of {file.size} bytes of {file.path}; {GOES_ON}"
+        )
+
+
+def _open(url: str, start: int = 0) -> HTTPResponse:
+    """The answer to a request for the bytes from `start` on."""
+    headers = {"User-Agent": "vampnet-harp"} | ({"Range": f"bytes={start}-"} if start else {})
+    try:
+        return urlopen(Request(url, headers=headers), timeout=TIMEOUT_S)
+    except HTTPError as error:
+        error.close()
+        what = f"{error.code} {error.reason}".strip()
+        raise DownloadError(f"{_host(url)} answered {what} for {urlsplit(url).path}") from error
+    except (OSError, HTTPException, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        raise DownloadError(f"{_host(url)} cannot be reached: {reason}") from error
+
+
+def _blocks(response: HTTPResponse, url: str, limit: int) -> Iterator[bytes]:
+    """At most `limit` bytes of an answer, as they come."""
+    while limit > 0:
+        try:
+            block = response.read(min(BLOCK, limit))
+        except (OSError, HTTPException) as error:
+            raise DownloadError(f"the connection to {_host(url)} broke; {GOES_ON}") from error
+        if not block:
+            return
+        limit -= len(block)
+        yield block
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc
+
+
+def _is_good(path: Path, file: HubFile) -> bool:
+    return path.is_file() and path.stat().st_size == file.size and sha256(path) == file.sha256

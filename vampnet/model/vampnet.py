@@ -1,0 +1,268 @@
+"""The masked transformer of VampNet: tokens with holes in, logits for every hole out.
+
+Source: Garcia et al., "VampNet: Music Generation via Masked Acoustic Token Modeling",
+arXiv 2307.04686, section 3; T5's relative position bias (arXiv 1910.10683, section 2.1). One class
+serves both stages: the coarse model predicts all of its
+codebooks, the coarse-to-fine model hears ``n_conditioning_codebooks`` and predicts the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vampnet.model.transformer import Layer, RMSNorm
+from vampnet.system.token_checks import check_codes
+
+N_BUCKETS = 32  # relative positions share this many learned values a head
+EXACT_DISTANCE = 8  # frames up to which each distance has a bucket of its own
+LEAST_WINDOW = 8  # frames; a shorter one has no middle between its contexts
+MAX_DISTANCE = 128  # frames beyond which all distances share the last bucket
+BIAS_ALIGNMENT = 16  # values; rows that begin elsewhere are copied at every call on CUDA
+
+
+@dataclass(frozen=True)
+class VampNetConfig:
+    """Sizes of a :class:`VampNet`; the defaults are the published coarse model's.
+
+    ``embedding_kernel`` (frames, odd) and ``tied_head_scale`` are 1 and 0 in the original. A wider
+    kernel lets the input see its neighbours before the first layer; a tied head adds, scaled, the
+    cosine between each codebook vector and a projection of the output, so near codes share odds.
+    ``window_frames`` is the length to run the model at; 0 = as the published models were trained.
+    """
+
+    n_codebooks: int = 4
+    n_conditioning_codebooks: int = 0
+    n_layers: int = 20
+    n_heads: int = 20
+    embedding_dim: int = 1280
+    vocab_size: int = 1024
+    latent_dim: int = 8
+    dropout: float = 0.1
+    embedding_kernel: int = 1
+    tied_head_scale: float = 0.0
+    window_frames: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.n_conditioning_codebooks < self.n_codebooks:
+            raise ValueError(
+                f"n_conditioning_codebooks is {self.n_conditioning_codebooks}; "
+                f"it must lie in 0..{self.n_codebooks - 1}, below n_codebooks"
+            )
+        if self.embedding_dim % self.n_heads:
+            raise ValueError(
+                f"embedding_dim {self.embedding_dim} is not a multiple of n_heads {self.n_heads}"
+            )
+        if self.embedding_kernel % 2 == 0:
+            raise ValueError(f"embedding_kernel is {self.embedding_kernel}; it must be odd")
+        if type(self.window_frames) is not int or 0 != self.window_frames < LEAST_WINDOW:
+            raise ValueError(
+                f"window_frames is {self.window_frames!r}; it must be 0 (as the published models) "
+                f"or a whole number from {LEAST_WINDOW} up"
+            )
+        if not isinstance(self.tied_head_scale, int | float):
+            raise ValueError(f"tied_head_scale is {self.tied_head_scale!r}; it must be a number")
+
+    @property
+    def n_predicted_codebooks(self) -> int:
+        """How many codebooks the model gives logits for."""
+        return self.n_codebooks - self.n_conditioning_codebooks
+
+
+def relative_bucket(distance: Tensor) -> Tensor:
+    """Bucket of each relative position.
+
+    distance: int64, any shape, key frame - query frame. Returns int64 in 0..31, same shape: exact
+    up to 7 frames either way, logarithmic to 128, the upper half for keys that come later.
+    """
+    half = N_BUCKETS // 2
+    n = distance.abs()
+    ratio = torch.log(n.clamp(min=1).float() / EXACT_DISTANCE) / math.log(
+        MAX_DISTANCE / EXACT_DISTANCE
+    )
+    far = EXACT_DISTANCE + (ratio * (half - EXACT_DISTANCE)).long()
+    bucket = torch.where(n < EXACT_DISTANCE, n, far.clamp(max=half - 1))
+    return bucket + half * (distance > 0)
+
+
+def _scores(layer: nn.Module, x: Tensor, codebook: int | None, size: int) -> Tensor:
+    """A codebook-major linear layer's rows as (..., P, size); of one codebook: (..., 1, size)."""
+    if codebook is None:
+        return layer(x).unflatten(-1, (-1, size))
+    rows = slice(codebook * size, (codebook + 1) * size)
+    bias = layer.bias[rows] if isinstance(layer.bias, Tensor) else None
+    return F.linear(x, layer.get_parameter("weight")[rows], bias).unsqueeze(-2)
+
+
+def _normal(*shape: int) -> Tensor:
+    """Standard normal weights; none on "meta", where torch would load its compiler for them."""
+    made = torch.empty(shape)
+    return made if made.is_meta else made.normal_()
+
+
+class VampNet(nn.Module):
+    """Masked acoustic token model (paper, section 3.2).
+
+    ``codebooks`` (N, V, latent_dim) holds the codec's codebook vectors, copied in when a model is
+    made or loaded, so that no call needs the codec. The mask token's id is ``vocab_size``.
+    The classifier's rows are codebook-major: row ``p * V + v`` scores code v of codebook p.
+    """
+
+    codebooks: Tensor
+
+    def __init__(self, config: VampNetConfig):
+        super().__init__()
+        c = self.config = config
+        width = c.n_codebooks * c.latent_dim
+        rows = c.n_predicted_codebooks * c.vocab_size
+        self.register_buffer("codebooks", torch.zeros(c.n_codebooks, c.vocab_size, c.latent_dim))
+        self.mask_rows = nn.Parameter(_normal(c.n_codebooks, c.latent_dim))
+        self.embedding = nn.Conv1d(
+            width, c.embedding_dim, c.embedding_kernel, padding=c.embedding_kernel // 2
+        )
+        bias = _normal(N_BUCKETS, c.n_heads)
+        self.relative_bias = nn.Embedding.from_pretrained(bias, freeze=False)
+        self.layers = nn.ModuleList(
+            Layer(c.embedding_dim, c.n_heads, c.dropout) for _ in range(c.n_layers)
+        )
+        self.norm = RMSNorm(c.embedding_dim)
+        self.classifier = nn.Linear(c.embedding_dim, rows)
+        self._made: dict[str, tuple[tuple[object, ...], Tensor]] = {}
+        self.tied: nn.Linear | None = None
+        self.bias_dtype: torch.dtype | None = None  # of the position bias; None = the layers'
+        if c.tied_head_scale:
+            latent = c.n_predicted_codebooks * c.latent_dim
+            self.tied = nn.Linear(c.embedding_dim, latent, bias=False)
+
+    @property
+    def mask_token(self) -> int:
+        """The id that stands for an unknown token."""
+        return self.config.vocab_size
+
+    @property
+    def n_conditioning_codebooks(self) -> int:
+        """How many codebooks are only heard; those behind them are predicted."""
+        return self.config.n_conditioning_codebooks
+
+    def latents(self, codes: Tensor) -> Tensor:
+        """Codebook vectors of the tokens, the MASK row for unknown ones.
+
+        codes: int64 (B, N, T), each in 0..vocab_size, at which no pass looks. Returns float
+        (B, N * latent_dim, T), codebook-major. Raises ValueError for another shape or kind.
+        """
+        c = self.config
+        if codes.dim() != 3 or codes.shape[1] != c.n_codebooks or 0 in codes.shape:
+            raise ValueError(
+                f"codes have shape {tuple(codes.shape)}; it must be (B, {c.n_codebooks}, T) with "
+                "B and T 1 or more"
+            )
+        check_codes(codes, c.vocab_size, look=False)
+        table = torch.cat([self.codebooks, self.mask_rows[:, None]], dim=1).flatten(0, 1)
+        first = torch.arange(c.n_codebooks, device=codes.device)[:, None] * (c.vocab_size + 1)
+        rows = F.embedding(codes + first, table)
+        return rows.permute(0, 1, 3, 2).flatten(1, 2)
+
+    def position_bias(self, n_frames: int) -> Tensor:
+        """Additive attention bias (1, heads, T, T): one row of values, slid along the queries."""
+        device = self.relative_bias.weight.device
+        distance = torch.arange(1 - n_frames, n_frames, device=device)
+        values = self.relative_bias(relative_bucket(distance))
+        rows = values.unfold(0, n_frames, 1).flip(0)
+        return rows.permute(1, 0, 2)[None].contiguous()
+
+    def _kept(self, name: str, weight: Tensor, extra: object, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` makes of `weight`, once for all passes where nothing is trained.
+
+        Made anew for another ``extra``, where the weight was loaded, moved or changed in place (not
+        through ``.data``: that is not noticed), and inside what compiles the pass. What is made
+        while a pass is recorded is the recording's.
+        """
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return make()
+        version = 0 if weight.is_inference() else weight._version
+        key = (extra, weight.device, weight.data_ptr(), version)
+        if name in self._made and self._made[name][0] == key:
+            return self._made[name][1]
+        made = make()
+        if not (weight.is_cuda and torch.cuda.is_current_stream_capturing()):
+            self._made[name] = key, made
+        return made
+
+    def kept(self) -> list[Tensor]:
+        """Tensors that the last pass read beside the weights; the next may give them up."""
+        return [made for _, made in self._made.values()]
+
+    def _bias(self, n_frames: int, dtype: torch.dtype) -> Tensor:
+        """The position bias; that of the last length is at hand."""
+        weight = self.relative_bias.weight
+
+        def make() -> Tensor:
+            bias = self.position_bias(n_frames).to(dtype)
+            if weight.device.type == "cpu":
+                return bias
+            return F.pad(bias, (0, -n_frames % BIAS_ALIGNMENT))[..., :n_frames]
+
+        return self._kept("bias", weight, (n_frames, dtype), make)
+
+    def _directions(self) -> Tensor:
+        """Vectors of the predicted codebooks at length 1, float (P, V, latent_dim)."""
+        first, books = self.config.n_conditioning_codebooks, self.codebooks
+        return self._kept("books", books, first, lambda: F.normalize(books[first:], dim=-1))
+
+    def hidden(self, codes: Tensor) -> Tensor:
+        """What the classifier sees: int64 (B, N, T) in, float (B, T, D) out."""
+        x = self._embedded(self.latents(codes)).to(self._layers_dtype)
+        bias = self._bias(codes.shape[-1], self.bias_dtype or x.dtype)
+        for layer in self.layers:
+            x = layer(x, bias)
+        return self.norm(x.to(self.norm.weight.dtype))
+
+    def _embedded(self, latents: Tensor) -> Tensor:
+        """The embedding's convolution, float (B, W, T) to (B, T, D), as one product.
+
+        A frame's values lie together, or each layer would keep, and copy, another layout. CUDA's
+        convolutions would round to TF32, and plan anew for each length.
+        """
+        weight, bias = self.embedding.weight, self.embedding.bias
+        side = weight.shape[-1] // 2
+        taps = F.pad(latents, (side, side)).unfold(-1, weight.shape[-1], 1)  # (B, W, T, K)
+        return F.linear(taps.transpose(1, 2).flatten(2), weight.flatten(1), bias)
+
+    @property
+    def _layers_dtype(self) -> torch.dtype:
+        """What the layers compute in; inference may narrow them and leave the rest as it is."""
+        return next((p.dtype for p in self.layers.parameters()), self.norm.weight.dtype)
+
+    def classify(self, hidden: Tensor, codebook: int | None = None) -> Tensor:
+        """Scores of every code of all predicted codebooks, or of one.
+
+        hidden: float (..., D), any selection of frames. Returns float (..., P, V), or (..., V) for
+        predicted codebook ``codebook`` (0..P-1) alone.
+        """
+        c = self.config
+        read = hidden.to(self.classifier.weight.dtype)  # inference may narrow it
+        logits = _scores(self.classifier, read, codebook, c.vocab_size).to(hidden.dtype)
+        if self.tied is not None:
+            books = self._directions()
+            books = books if codebook is None else books[codebook : codebook + 1]
+            latent = _scores(self.tied, hidden, codebook, c.latent_dim)
+            direction = F.normalize(latent, dim=-1)
+            cosine = torch.einsum("...pl,pvl->...pv", direction, books.to(direction.dtype))
+            logits = logits.add_(cosine, alpha=c.tied_head_scale)
+        return logits if codebook is None else logits.squeeze(-2)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Logits of the predicted codebooks.
+
+        codes: int64 (B, N, T), ``mask_token`` where unknown. Returns float (B, P, T, V) with
+        P = n_codebooks - n_conditioning_codebooks. Raises ValueError for another shape or kind and,
+        on a CPU, for a code beyond ``mask_token``: it would be another codebook's.
+        """
+        if codes.device.type == "cpu" and not torch.compiler.is_compiling():
+            check_codes(codes, self.mask_token)
+        return self.classify(self.hidden(codes)).transpose(1, 2)

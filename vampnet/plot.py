@@ -1,0 +1,138 @@
+"""A picture of a variation: spectrogram of what went in, the mask, spectrogram of what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vampnet.prompt.beats import Beats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SUFFIXES = (".png", ".svg", ".pdf")
+SIZE_INCHES = (10.0, 7.0)
+DPI = 110
+N_FFT = 2048
+SHORTEST_HOP = 256  # samples
+MOST_COLUMNS = 1600  # of a spectrogram; a long one is looked at in as many places
+N_ROWS = 256  # of a spectrogram, evenly spaced in octaves
+LOWEST_HZ = 40.0
+RANGE_DB = 80.0  # shown below the loudest point
+TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
+KEPT, GENERATED, BEAT = "#1f3b57", "#f2b661", "#c0392b"
+
+
+def check_name(path: str | Path) -> None:
+    """ValueError where the name's suffix is none that a picture can be written as."""
+    if Path(path).suffix.lower() not in SUFFIXES:
+        name = Path(path).name
+        raise ValueError(f"the picture's name '{name}' must end in {', '.join(SUFFIXES)}")
+
+
+def spectrogram_db(samples: Tensor, sample_rate: int) -> Tensor:
+    """Level over time and pitch, float (rows, columns) in dB below the loudest point.
+
+    samples: float (C, S), at least one; channels are averaged. Rows rise in equal steps of pitch
+    from 40 Hz to half of `sample_rate` (Hz). Silence is -80 dB everywhere.
+    """
+    mono = torch.nn.functional.pad(samples.detach().cpu().float().mean(0), (N_FFT // 2, N_FFT))
+    hop = max(SHORTEST_HOP, -(-(len(mono) - N_FFT) // MOST_COLUMNS))
+    frames = mono.unfold(0, N_FFT, hop) * torch.hann_window(N_FFT)
+    power = torch.fft.rfft(frames).abs().square().T  # (bins, columns)
+    edges_hz = LOWEST_HZ * (sample_rate / 2 / LOWEST_HZ) ** torch.linspace(0, 1, N_ROWS + 1)
+    edges = edges_hz * N_FFT / sample_rate
+    first = edges[:-1].round().long().clamp(max=power.shape[0] - 1)
+    last = torch.maximum(edges[1:].round().long(), first + 1)
+    rows = [
+        power[start:end].amax(0) for start, end in zip(first.tolist(), last.tolist(), strict=True)
+    ]
+    level = torch.stack(rows)
+    floor = 10 ** (-RANGE_DB / 10)
+    return 10 * torch.log10((level / level.max().clamp(min=1e-20)).clamp(min=floor))
+
+
+def generated_share(mask: Tensor) -> Tensor:
+    """Share of generated frames, float (N, columns) of at most 1600 columns, of a bool (N, T)."""
+    columns = min(mask.shape[-1], MOST_COLUMNS)
+    return torch.nn.functional.adaptive_avg_pool1d(mask.cpu().float(), columns)
+
+
+def save(
+    path: str | Path,
+    before: Tensor,
+    after: Tensor,
+    sample_rate: int,
+    mask: Tensor,
+    frame_rate_hz: float,
+    beats: Beats | None = None,
+    title: str = "",
+) -> None:
+    """Write the picture of a variation as png, svg or pdf, as the name says.
+
+    before, after: float (C, S) at `sample_rate` (Hz). mask: bool (N, T), True = generated,
+    `frame_rate_hz` frames a second. beats: drawn over the mask, downbeats stronger. Raises
+    ValueError for another suffix, OSError where the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    check_name(path)
+    figure = Figure(figsize=SIZE_INCHES, dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 3))
+    _draw_spectrogram(top, before, sample_rate, "input")
+    _draw_mask(middle, mask, frame_rate_hz, beats)
+    _draw_spectrogram(bottom, after, sample_rate, "output")
+    bottom.set_xlabel("seconds")
+    bottom.set_xlim(0, before.shape[-1] / sample_rate)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    figure.savefig(path, format=Path(path).suffix.lower()[1:])
+
+
+def _draw_spectrogram(axes: Axes, samples: Tensor, sample_rate: int, name: str) -> None:
+    level = spectrogram_db(samples, sample_rate)
+    n_octaves = torch.log2(torch.tensor(sample_rate / 2 / LOWEST_HZ)).item()
+    extent = (0.0, samples.shape[-1] / sample_rate, 0.0, n_octaves)
+    axes.imshow(
+        level.numpy(), origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-RANGE_DB
+    )
+    pitch_ticks(axes, LOWEST_HZ, sample_rate / 2, n_octaves)
+    axes.set_ylabel(f"{name}, Hz")
+
+
+def pitch_ticks(axes: Axes, lowest_hz: float, highest_hz: float, height: float) -> None:
+    """Name frequencies along a logarithmic axis that runs from 0 to ``height``."""
+    ticks = [hz for hz in TICKS_HZ if lowest_hz < hz < highest_hz]
+    octaves = torch.log2(torch.tensor([highest_hz, *ticks]) / lowest_hz)
+    places = (octaves[1:] / octaves[0] * height).tolist()
+    axes.set_yticks(places, [f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks])
+
+
+def _draw_mask(axes: Axes, mask: Tensor, frame_rate_hz: float, beats: Beats | None) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.patches import Patch
+
+    n_codebooks, n_frames = mask.shape
+    axes.imshow(
+        generated_share(mask).numpy(),
+        origin="lower",
+        aspect="auto",
+        extent=(0.0, n_frames / frame_rate_hz, 0.5, n_codebooks + 0.5),
+        cmap=LinearSegmentedColormap.from_list("mask", [KEPT, GENERATED]),
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+    )
+    shown: list[Any] = [Patch(color=KEPT, label="kept"), Patch(color=GENERATED, label="generated")]
+    if beats is not None and beats.times_s:
+        for time_s in beats.times_s:
+            strong = time_s in beats.downbeats_s
+            axes.axvline(time_s, color=BEAT, linewidth=2.0 if strong else 0.8)
+        shown.append(Patch(color=BEAT, label="beat"))
+    axes.legend(handles=shown, loc="upper right", fontsize=8, ncols=len(shown))
+    axes.set_ylabel("codebook")

@@ -1,0 +1,1 @@
+"""The machine: devices and their rates, the allocator, atomic files, hashes."""
