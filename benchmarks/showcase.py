@@ -63,7 +63,7 @@ class Maker:
     def sounds(self, piece: Piece) -> dict[str, Region]:
         """Everything one hears of a piece, by name, at the input's level and rate."""
         codec, region = self.pipeline.codec, piece.region
-        heard = region.to_model(codec.sample_rate)
+        heard = region.to_model(codec.sample_rate)[0]
         made = {INPUT: region}
         again = codec.decode(codec.encode(heard), heard.shape[-1])[:, 0]
         made[CODEC] = region.like(again, codec.sample_rate)

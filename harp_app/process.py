@@ -118,8 +118,9 @@ class Processor:
         rate_hz = pipeline.codec.sample_rate
         job.check()
         with Asking(job.check):
+            audio, gain = region.to_model(rate_hz, mono=not settings.stereo)
             vamp = pipeline.vamp(
-                region.to_model(rate_hz, mono=not settings.stereo),
+                audio,
                 settings.prompt,
                 settings.sampling,
                 settings.seed,
@@ -127,7 +128,7 @@ class Processor:
                 bpm=settings.bpm,
                 on_step=job.on_step,
             )
-        files = self._write(path, region, vamp, rate_hz, settings, job)
+        files = self._write(path, region, vamp, rate_hz, settings, job, gain)
         return Answer(files, marks(settings, vamp, region.duration_s), settings)
 
     def check_file(self, path: str) -> None:
@@ -146,6 +147,7 @@ class Processor:
         rate_hz: int,
         settings: controls.Settings,
         job: Turn,
+        gain: float,
     ) -> tuple[Path, ...]:
         folder = self.new_folder()
         files = []
@@ -156,6 +158,7 @@ class Processor:
                     rate_hz,
                     ranges_s=settings.ranges_s,
                     match_loudness=settings.match_loudness,
+                    gain=gain,
                 )
             take = f"-take{number}" if self.takes > 1 else ""
             name = f"{ascii_stem(path)}-vamp-{settings.seed}{take}"

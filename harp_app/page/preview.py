@@ -121,7 +121,7 @@ def _listen(clip: Clip, heard: Heard, settings: Settings, rate_hz: int, limits: 
     wants_onsets = settings.prompt.needs_onsets and heard.onsets_s is None
     if wants_beats or wants_onsets:
         region = Region.read(clip.path, limits)
-        sound = region.to_model(rate_hz, mono=not settings.stereo)[:, 0]
+        sound = region.to_model(rate_hz, mono=not settings.stereo)[0][:, 0]
         if wants_beats:
             heard = replace(heard, beats=track(sound, rate_hz))
         if wants_onsets:

@@ -44,7 +44,7 @@ FORMATS = [
 def test_same_shape_format_and_loudness(n_samples, channels, rate, level, subtype, mono, data):
     original = audio.fit(noise(1, 30_000, channels, level / 4), n_samples)
     region = region_of(original, rate, subtype)
-    heard = region.to_model(MODEL_HZ, mono)
+    heard = region.to_model(MODEL_HZ, mono)[0]
     assert heard.shape == (1 if mono else channels, 1, -(-n_samples * MODEL_HZ // rate))
     assert heard.abs().max() <= 1 and torch.isfinite(heard).all()
     made = noise(1, max(8, heard.shape[-1]), len(heard), data.draw(st.floats(1e-3, 2.0)), 5)
@@ -117,13 +117,13 @@ def test_aligned_to_the_sample(rate):
     clicks = torch.zeros(1, rate)
     clicks[0, [rate // 7, rate // 3, rate // 2]] = 0.4
     region = region_of(clicks + tone(1.0, rate), rate)
-    heard = region.to_model(MODEL_HZ)
+    heard = region.to_model(MODEL_HZ)[0]
     back = region.like(heard[:, 0], MODEL_HZ).samples[0].double()
     own = region.samples[0].double()
     spectrum = torch.fft.rfft(back) * torch.fft.rfft(own).conj()
     assert int(torch.fft.irfft(spectrum).argmax()) == 0
     smooth = region_of(tone(1.0, rate), rate)
-    back = smooth.like(smooth.to_model(MODEL_HZ)[:, 0], MODEL_HZ)
+    back = smooth.like(smooth.to_model(MODEL_HZ)[0][:, 0], MODEL_HZ)
     assert (back.samples - smooth.samples).abs().max() < 2e-3
 
 
@@ -139,7 +139,7 @@ def test_equal_channels_in_equal_channels_out():
 def test_the_stereo_image_survives():
     quiet_right = noise(1, channels=2) * torch.tensor([[1.0], [0.25]])
     region = region_of(quiet_right)
-    heard = region.to_model(MODEL_HZ)
+    heard = region.to_model(MODEL_HZ)[0]
     assert heard[0].std() / heard[1].std() == pytest.approx(4, rel=0.05)
     for made in (heard[:, 0], noise(1)):
         left, right = region.like(made, MODEL_HZ).samples
@@ -149,7 +149,9 @@ def test_the_stereo_image_survives():
 def test_mono_hears_the_mean_and_fills_each_channel():
     region = region_of(noise(1, channels=2))
     mean = region_of(region.samples.mean(0, keepdim=True), subtype="DOUBLE")
-    assert torch.allclose(region.to_model(MODEL_HZ, mono=True), mean.to_model(MODEL_HZ), atol=1e-6)
+    assert torch.allclose(
+        region.to_model(MODEL_HZ, mono=True)[0], mean.to_model(MODEL_HZ)[0], atol=1e-6
+    )
     out = region.like(noise(1, seed=4), MODEL_HZ)
     assert out.loudness_lufs == pytest.approx(region.loudness_lufs, abs=0.1)
     assert torch.corrcoef(out.samples)[0, 1] > 0.98
@@ -157,7 +159,7 @@ def test_mono_hears_the_mean_and_fills_each_channel():
 
 def test_silence_stays_silent_and_a_silent_channel_too():
     silence = region_of(torch.zeros(2, 44100))
-    assert torch.equal(silence.to_model(MODEL_HZ), torch.zeros(2, 1, 44100))
+    assert torch.equal(silence.to_model(MODEL_HZ)[0], torch.zeros(2, 1, 44100))
     assert not silence.like(noise(1, channels=2), MODEL_HZ).native.any()
     assert not silence.like(torch.zeros(2, 44100), MODEL_HZ).native.any()
     left_only = region_of(torch.cat([noise(1), torch.zeros(1, 44100)]))
@@ -188,7 +190,7 @@ def test_tiny_regions(seconds):
         region_of(noise(seconds)),
         region_of(torch.full((2, round(seconds * 44100)), 0.5)),
     ):
-        heard = region.to_model(MODEL_HZ)
+        heard = region.to_model(MODEL_HZ)[0]
         assert heard.shape == (region.n_channels, 1, region.n_samples)
         out = region.like(generated(region), MODEL_HZ)
         assert out.native.shape == region.native.shape
@@ -196,7 +198,7 @@ def test_tiny_regions(seconds):
 
 def test_direct_current_gives_finite_audio():
     region = region_of(torch.full((1, 44100), 0.7))
-    assert torch.isfinite(region.to_model(48000)).all()
+    assert torch.isfinite(region.to_model(48000)[0]).all()
     out = region.like(noise(1), MODEL_HZ)
     assert torch.isfinite(out.samples).all() and out.samples.abs().max() <= CEILING
 
@@ -284,7 +286,7 @@ def test_twenty_minutes_in_sane_memory(tmp_path):
             file.write(minute)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     region = Region.read(path)
-    heard = region.to_model(MODEL_HZ)
+    heard = region.to_model(MODEL_HZ)[0]
     out = region.like(heard[:, 0], MODEL_HZ)
     assert out.duration_s == 1200
     assert out.loudness_lufs == pytest.approx(region.loudness_lufs, abs=0.1)

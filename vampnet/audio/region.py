@@ -90,16 +90,23 @@ class Region:
         powers = (row.square().mean(dtype=torch.float64) for row in self.samples)
         return tuple(math.sqrt(float(power)) for power in powers)
 
-    def to_model(self, rate_hz: int, mono: bool = False) -> Tensor:
-        """What the model hears: float32 (C, 1, S'), a channel an item, S' = ceil(S * rate / own).
+    def to_model(self, rate_hz: int, mono: bool = False) -> tuple[Tensor, float]:
+        """Resample the region and normalise its loudness for a model.
 
-        Resampled, then brought to -24 LUFS with one gain for all channels (the stereo image stays),
-        peaks <= 1. `mono`: one item, the mean of the channels.
+        Args:
+            rate_hz: sample rate of the model.
+            mono: one item, the mean of the channels.
+
+        Returns:
+            float32 (C, 1, S'), one item per channel, S' = ceil(S * rate_hz / sample_rate), at -24
+            LUFS with one gain for all channels, peaks <= 1; and that gain (a factor), which
+            :meth:`like` needs where the loudness is not matched.
         """
         heard = resample(self._heard(mono), self.sample_rate, rate_hz)
         same = rate_hz == self.sample_rate and not mono
         known = self.loudness_lufs if same else None
-        return normalize(heard, rate_hz, loudness=known)[0].unsqueeze(1)
+        samples, gain = normalize(heard, rate_hz, loudness=known)
+        return samples.unsqueeze(1), gain
 
     def like(
         self,
@@ -107,6 +114,7 @@ class Region:
         audio_rate_hz: int,
         ranges_s: Sequence[tuple[float, float]] = (),
         match_loudness: bool = True,
+        gain: float = 1.0,
     ) -> Region:
         """The region with generated `audio` (C or 1, S') at `audio_rate_hz` in its place.
 
@@ -114,7 +122,7 @@ class Region:
         `ranges_s`: only these (start, end) seconds are replaced, with crossfades inside them; none
         = all. `match_loudness`: bring the generated audio as a whole to this region's loudness,
         then within 3 dB of that gain the ranges to the loudness they had, a silent channel to
-        silence; otherwise only undo the gain of `to_model`. Peaks of what is replaced stay
+        silence; otherwise only undo `gain`, the factor of `to_model`. Peaks of what is replaced stay
         <= -0.1 dBFS (the limiter's work never raises them to reach a loudness that the material
         does not have). ValueError for a wrong shape, NaN, ranges outside the region.
         """
@@ -130,7 +138,6 @@ class Region:
         made = made * balance if (balance != 1).any() or len(balance) > len(made) else made
         if match_loudness:
             return self._replaced(self._at_own_loudness(made, spans), spans)
-        _, gain = normalize(self._heard(mono=audio.shape[0] < self.n_channels), self.sample_rate)
         made = made / gain
         return self._replaced(_limited(made, 1.0, self.sample_rate, torch.empty_like(made)), spans)
 

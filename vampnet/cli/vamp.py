@@ -69,8 +69,9 @@ def _vamp(args: argparse.Namespace) -> None:
 
     pipeline = Pipeline.load(chosen_model(args.model), args.device)
     rate_hz, start = pipeline.codec.sample_rate, time.monotonic()
+    audio, gain = region.to_model(rate_hz, args.mono)
     vamp = pipeline.vamp(
-        region.to_model(rate_hz, args.mono),
+        audio,
         dataclasses.replace(preset.prompt, ranges_s=ranges_s),
         preset.sampling,
         seed,
@@ -81,7 +82,7 @@ def _vamp(args: argparse.Namespace) -> None:
     )
     with appearing(targets, args.force) as places:
         for take, (audio, place) in enumerate(zip(vamp.audio, places, strict=False)):
-            varied = region.like(audio, rate_hz, ranges_s, not args.no_match_loudness)
+            varied = region.like(audio, rate_hz, ranges_s, not args.no_match_loudness, gain)
             varied.write(place)
             if args.picture and take == 0:
                 from vampnet import plot

@@ -204,7 +204,7 @@ def _request(
     marks.append(("read", time.perf_counter()))
     region = Region.read(source)
     rate_hz = pipeline.codec.sample_rate
-    heard = region.to_model(rate_hz)
+    heard = region.to_model(rate_hz)[0]
     preset = request.preset
     vamp = pipeline.vamp(heard, preset.prompt, preset.sampling, 1, takes=request.takes)
     marks.append(("write", time.perf_counter()))

@@ -68,7 +68,7 @@ def test_the_mask_that_is_shown_is_the_mask_that_is_used(tmp_path, monkeypatch):
         settings = controls.read(values, TABLE, PRESETS)
         heard, _ = show_mask(seen, heard, settings, pipeline, work.limits)
         holes, beats, _ = foresee(seen, heard, settings, pipeline)
-        audio = Region.read(path).to_model(44100)
+        audio = Region.read(path).to_model(44100)[0]
         vamp = pipeline.vamp(
             audio, settings.prompt, settings.sampling, settings.seed, bpm=settings.bpm
         )
