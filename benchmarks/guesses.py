@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=10.0)
     args = parser.parse_args()
-    pipeline = Pipeline.load(args.model, precision="float32")
+    pipeline = Pipeline.from_pretrained(args.model, precision="float32", keep_weights=False)
     codec = pipeline.codec
     whole = encoded(codec, cut(args.music, codec.sample_rate, ALL_CLIPS, args.seconds))
     codes = encoded(codec, cut(args.music, codec.sample_rate, args.clips, args.seconds))

@@ -60,8 +60,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=10.0)
     args = parser.parse_args()
-    wide = Pipeline.load(args.model, precision="float32")
-    narrow = Pipeline.load(args.model, precision=args.precision)
+    wide = Pipeline.from_pretrained(args.model, precision="float32", keep_weights=False)
+    narrow = Pipeline.from_pretrained(args.model, precision=args.precision, keep_weights=False)
     clips = cut(args.music, wide.codec.sample_rate, args.clips, args.seconds)
     codes = encoded(wide.codec, clips)
     rows = []

@@ -113,9 +113,9 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    plain = presets()[SAMPLING_OF].sampling
+    pipeline = Pipeline.from_pretrained(options.model, keep_weights=False)
+    plain = pipeline.sampling_for(presets()[SAMPLING_OF])
     ways = {PLAIN: plain, **{text: way(text, plain) for text in options.way}}
-    pipeline = Pipeline.load(options.model)
     n_coarse = pipeline.coarse.config.n_codebooks
     clips = cut(options.music, pipeline.codec.sample_rate, options.clips, options.seconds)
     asked = [Setting("real music", "real")]

@@ -64,7 +64,7 @@ def main() -> None:
     if not find_browser():
         sys.exit("no browser: install Chromium, or name one by VAMPNET_CHROMIUM")
     folder.mkdir(parents=True, exist_ok=True)
-    with running(Pipeline.load(), presets()) as site, started_browser() as browser:
+    with running(Pipeline.from_pretrained(), presets()) as site, started_browser() as browser:
         for name in LOOKS:
             png = Image.open(io.BytesIO(shot(browser, site.address, name)))
             png.quantize(256).save(folder / f"{name}.png", optimize=True)

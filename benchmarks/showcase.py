@@ -68,7 +68,8 @@ class Maker:
         again = codec.decode(codec.encode(heard), heard.shape[-1])[:, 0]
         made[CODEC] = region.like(again, codec.sample_rate)
         for name, how in self.shown.items():
-            vamp = self.pipeline.vamp(heard, how.prompt, how.sampling, SEEDS[0])
+            sampling = self.pipeline.sampling_for(how)
+            vamp = self.pipeline.vamp(heard, how.prompt, sampling, SEEDS[0])
             made[name] = region.like(vamp.audio[0], codec.sample_rate)
         return made
 
@@ -88,7 +89,8 @@ class Maker:
         codec, heard = self.pipeline.codec, clip.sound[None, None]
         made, beats_s = {}, ()
         for name, how in self.checked.items():
-            vamps = [self.pipeline.vamp(heard, how.prompt, how.sampling, seed) for seed in SEEDS]
+            sampling = self.pipeline.sampling_for(how)
+            vamps = [self.pipeline.vamp(heard, how.prompt, sampling, seed) for seed in SEEDS]
             made[name] = [vamp.audio[0, 0] for vamp in vamps]
             beats_s = vamps[0].beats.times_s if vamps[0].beats else beats_s
         again = {CODEC: codec.decode(codec.encode(heard), len(clip.sound))[0, 0]}
@@ -146,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     start, argv = time.monotonic(), sys.argv[1:] if argv is None else argv
     args = arguments(argv)
     torch.set_num_threads(1)  # a sound a core beats a core a sound
-    maker = Maker(Pipeline.load(args.model), named(args.presets), named(args.check))
+    maker = Maker(Pipeline.from_pretrained(args.model), named(args.presets), named(args.check))
     credit_of = credits(args.music, args.credits)
     pieces = choose(credit_of, args.pieces, args.seconds)
     rate_hz = maker.pipeline.codec.sample_rate

@@ -142,7 +142,7 @@ def main() -> None:
         from vampnet.pipeline import Pipeline
         from vampnet.presets import presets as shipped
 
-        pipeline, presets = Pipeline.load("default"), shipped()
+        pipeline, presets = Pipeline.from_pretrained("default"), shipped()
     start = time.monotonic()
     with running(pipeline, presets, keep_s=4.0) as site:
         print(f"ready after {time.monotonic() - start:.1f} s, {os.cpu_count()} cores")

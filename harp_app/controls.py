@@ -13,14 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from vampnet.model.sampling import Sampling
-from vampnet.presets import Preset
+from vampnet.model.recommended import check_fields as check_sampling
+from vampnet.pipeline.arguments import DRAWN_SEEDS, MAX_SEED
+from vampnet.presets import DEFAULT_PRESET, Preset
 from vampnet.prompt import Prompt
 from vampnet.prompt.time_ranges import parse_ranges
 
-PREFERRED_PRESET = "loop-variation"
-MAX_SEED = 2**63 - 1
-DRAWN_SEEDS = 2**31  # seeds drawn here stay short enough to be typed again
 MIN_BPM, MAX_BPM = 30.0, 300.0
 MAX_TEXT = 500  # characters of a text box
 
@@ -52,15 +50,13 @@ class Control:
 class Settings:
     """What one request asks for, checked.
 
-    prompt (its ``ranges_s`` included), sampling: the preset's with the controls over it.
+    preset: with the controls applied to its prompt (``ranges_s`` included) and its sampling.
     seed: 0 to 2^63 - 1. bpm: beats a minute, None = detect. stereo: each channel by itself (False:
     one mix for all). match_loudness: the result as loud as the region. model: a name of the
     dropdown. changes: what the controls changed of the preset, in words.
     """
 
-    preset: str
-    prompt: Prompt
-    sampling: Sampling
+    preset: Preset
     seed: int
     bpm: float | None
     stereo: bool
@@ -69,13 +65,18 @@ class Settings:
     changes: tuple[str, ...] = ()
 
     @property
+    def prompt(self) -> Prompt:
+        """What is kept."""
+        return self.preset.prompt
+
+    @property
     def ranges_s(self) -> tuple[tuple[float, float], ...]:
         """Start and end, in seconds, of what alone is regenerated; empty = everywhere."""
         return self.prompt.ranges_s
 
     def describe(self) -> str:
         """Return one line with which the take can be had again."""
-        parts = [f"preset {self.preset}", *self.changes]
+        parts = [f"preset {self.preset.name}", *self.changes]
         if self.bpm is not None:
             parts.append(f"tempo {self.bpm:g} BPM")
         parts += [
@@ -183,7 +184,7 @@ def table(presets: Mapping[str, Preset], models: Sequence[str]) -> tuple[Control
             "dropdown",
             "preset",
             f"What is kept of the clip and how freely the rest is made anew. {described}",
-            default=PREFERRED_PRESET if PREFERRED_PRESET in presets else names[0],
+            default=DEFAULT_PRESET if DEFAULT_PRESET in presets else names[0],
             choices=names,
         ),
         *_SLIDERS,
@@ -243,17 +244,14 @@ def read(
         raise ValueError(f"{len(values)} control values arrived; {len(controls)} are needed")
     seen = {c.field: _value(c, value) for c, value in zip(controls, values, strict=True)}
     labels = {control.field: control for control in controls}
-    preset = presets[seen["preset"]]
-    prompt, sampling, changes = _over(preset, seen, labels)
+    preset, changes = _over(presets[seen["preset"]], seen, labels)
     bpm = _bpm(seen["bpm"])
     ranges_s = parse_ranges(seen["ranges"], bpm)
     if ranges_s:
-        prompt = replace(prompt, ranges_s=ranges_s)
+        preset = replace(preset, prompt=replace(preset.prompt, ranges_s=ranges_s))
         changes.append("regenerate only " + ", ".join(f"{a:g}-{b:g} s" for a, b in ranges_s))
     return Settings(
-        preset=preset.name,
-        prompt=prompt,
-        sampling=sampling,
+        preset=preset,
         bpm=bpm,
         seed=_seed(seen["seed"], draw_seed),
         stereo=seen["stereo"],
@@ -265,8 +263,8 @@ def read(
 
 def _over(
     preset: Preset, seen: Mapping[str, Any], labels: Mapping[str, Control]
-) -> tuple[Prompt, Sampling, list[str]]:
-    """The preset's prompt and sampling with the sliders that are not leftmost laid over them."""
+) -> tuple[Preset, list[str]]:
+    """The preset with the sliders that are not leftmost applied, and what they changed."""
     changed: dict[str, dict[str, Any]] = {"prompt": {}, "sampling": {}}
     changes = []
     for field, control in labels.items():
@@ -283,8 +281,9 @@ def _over(
         # A preset that keeps its codebooks in every frame has them counted by the same slider.
         if name == "codebooks_kept" and preset.prompt.compression:
             changed[part]["compression"] = value
+    sampling = check_sampling({**preset.sampling, **changed["sampling"]})
     prompt = replace(preset.prompt, **changed["prompt"])
-    return prompt, replace(preset.sampling, **changed["sampling"]), changes
+    return replace(preset, prompt=prompt, sampling=sampling), changes
 
 
 def _value(control: Control, value: Any) -> Any:

@@ -31,7 +31,7 @@ class Options:
     port: int = 7860
     models: str | Path | None = None
     model: str = DEFAULT
-    device: str = "cpu"
+    device: str = "auto"
     presets: str | Path | None = None
     takes: int = 1
     secret: str | None = None

@@ -18,10 +18,11 @@ from vampnet.audio import Limits
 from vampnet.audio.region import Region
 from vampnet.presets import Preset
 from vampnet.prompt import Prompt
+from vampnet.prompt.beats import Beats
 from vampnet.prompt.time_ranges import clipped
 
 if TYPE_CHECKING:
-    from vampnet.pipeline import Vamp
+    from vampnet.pipeline import Variation
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +102,12 @@ class Processor:
         """The table of controls, in HARP's order."""
         return controls.table(self.presets, self.models.names)
 
-    def __call__(self, path: str | None, values: Sequence[Any], job: Turn) -> Answer:
+    def __call__(
+        self, path: str | None, values: Sequence[Any], job: Turn, beats: Beats | None = None
+    ) -> Answer:
         """Vary the clip at ``path`` as the control values say.
+
+        beats: of the clip, where they were tracked before; a tempo goes before them.
 
         Raises ValueError, written for the user, for anything that cannot be done, and what
         ``job.check`` raises when the job is stopped.
@@ -112,24 +117,24 @@ class Processor:
             raise ValueError("No clip arrived; choose one first.")
         self.check_file(path)
         region = Region.read(path, self.limits)
-        settings = within(settings, region.duration_s)
         job.check()
         pipeline = self.models.get(settings.model)
-        rate_hz = pipeline.codec.sample_rate
         job.check()
         with Asking(job.check):
-            audio, gain = region.to_model(rate_hz, mono=not settings.stereo)
-            vamp = pipeline.vamp(
-                audio,
-                settings.prompt,
-                settings.sampling,
-                settings.seed,
+            made = pipeline.vary_region(
+                region,
+                settings.preset,
+                seed=settings.seed,
                 takes=self.takes,
                 bpm=settings.bpm,
+                beats=beats if settings.bpm is None else None,
+                mono=not settings.stereo,
+                match_loudness=settings.match_loudness,
                 on_step=job.on_step,
             )
-        files = self._write(path, region, vamp, rate_hz, settings, job, gain)
-        return Answer(files, marks(settings, vamp, region.duration_s), settings)
+        settings = replace(settings, preset=replace(settings.preset, prompt=made.prompt))
+        files = self._write(path, made, job)
+        return Answer(files, marks(settings, made, region.duration_s), settings)
 
     def check_file(self, path: str) -> None:
         """Count the age of a clip from now on; ValueError where it is gone or too large a file."""
@@ -139,31 +144,13 @@ class Processor:
             allowed = f"at most {self.max_file_mb:g} MB are allowed"
             raise ValueError(f"The file is {seen_mb:.1f} MB; {allowed}.")
 
-    def _write(
-        self,
-        path: str,
-        region: Region,
-        vamp: Vamp,
-        rate_hz: int,
-        settings: controls.Settings,
-        job: Turn,
-        gain: float,
-    ) -> tuple[Path, ...]:
+    def _write(self, path: str, made: Variation, job: Turn) -> tuple[Path, ...]:
         folder = self.new_folder()
         files = []
-        for number, audio in enumerate(vamp.audio, start=1):
-            with Asking(job.check):
-                varied = region.like(
-                    audio,
-                    rate_hz,
-                    ranges_s=settings.ranges_s,
-                    match_loudness=settings.match_loudness,
-                    gain=gain,
-                )
+        for number, region in enumerate(made.regions, start=1):
             take = f"-take{number}" if self.takes > 1 else ""
-            name = f"{ascii_stem(path)}-vamp-{settings.seed}{take}"
-            file = folder / (name + extension(path, region))
-            varied.write(file, job.check)
+            file = folder / f"{ascii_stem(path)}-vamp-{made.seed}{take}{extension(path, region)}"
+            region.write(file, job.check)
             files.append(file)
         return tuple(files)
 
@@ -191,17 +178,18 @@ def ascii_stem(path: str | Path) -> str:
 def within(settings: controls.Settings, duration_s: float) -> controls.Settings:
     """Return the settings with their ranges ending with the clip; ValueError for one outside."""
     ranges_s = clipped(settings.ranges_s, duration_s, settings.bpm)
-    return replace(settings, prompt=replace(settings.prompt, ranges_s=ranges_s))
+    prompt = replace(settings.prompt, ranges_s=ranges_s)
+    return replace(settings, preset=replace(settings.preset, prompt=prompt))
 
 
-def marks(settings: controls.Settings, vamp: Vamp, duration_s: float) -> tuple[Mark, ...]:
+def marks(settings: controls.Settings, made: Variation, duration_s: float) -> tuple[Mark, ...]:
     """Return the labels of an answer: settings and seed, ranges made anew, what was kept.
 
     The first one lets the take be had again.
     """
     prompt = settings.prompt
     left = _left(prompt)
-    found = [Mark(0.0, f"seed {vamp.seed}", duration_s, settings.describe(), COLOR_SETTINGS)]
+    found = [Mark(0.0, f"seed {made.seed}", duration_s, settings.describe(), COLOR_SETTINGS)]
     for start_s, end_s in settings.ranges_s:
         found.append(
             Mark(start_s, "new", min(end_s, duration_s) - start_s, "made anew", COLOR_RANGE)
@@ -215,8 +203,8 @@ def marks(settings: controls.Settings, vamp: Vamp, duration_s: float) -> tuple[M
         kept_s = min(prompt.suffix_s, duration_s)
         start_s = duration_s - kept_s
         found.append(Mark(start_s, "kept" + left, kept_s, "the end is kept" + left, COLOR_KEPT))
-    if vamp.beats is not None and prompt.needs_beats:
-        found += _beat_marks(prompt, vamp, duration_s)
+    if made.beats is not None and prompt.needs_beats:
+        found += _beat_marks(prompt, made, duration_s)
     return tuple(found)
 
 
@@ -227,11 +215,11 @@ def _left(prompt: Prompt) -> str | None:
     return f", {100 * (1 - prompt.dropout):.3g} % of it" if prompt.dropout else ""
 
 
-def _beat_marks(prompt: Prompt, vamp: Vamp, duration_s: float) -> list[Mark]:
-    assert vamp.beats is not None
-    downbeats = set(vamp.beats.downbeats_s)
-    beats_s = sorted(downbeats) if prompt.downbeats_only else vamp.beats.times_s
-    tempo = f" at {vamp.beats.bpm:.1f} BPM" if vamp.beats.bpm else ""
+def _beat_marks(prompt: Prompt, made: Variation, duration_s: float) -> list[Mark]:
+    assert made.beats is not None
+    downbeats = set(made.beats.downbeats_s)
+    beats_s = sorted(downbeats) if prompt.downbeats_only else made.beats.times_s
+    tempo = f" at {made.beats.bpm:.1f} BPM" if made.beats.bpm else ""
     found = []
     for beat_s in beats_s[:: prompt.beat_every]:
         start_s = max(0.0, beat_s - prompt.beat_before_ms / 1000)

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from vampnet.checkpoints.folders import resolve
 from vampnet.model.sampling import Sampling
 from vampnet.presets import Preset, presets
 from vampnet.prompt import Prompt
-from vampnet.system.device import check_device
+from vampnet.system.device import choose_device
 
 if TYPE_CHECKING:
     from harp_app.protocol.routes import ASGIApp
@@ -71,7 +71,7 @@ def serve(*, say: Callable[[str], None] | None = None, **options: Any) -> None:
     """
     say = say or _to_stdout
     chosen = Options(**options)
-    check_device(chosen.device)
+    chosen = replace(chosen, device=choose_device(chosen.device))
     _check_tls(chosen)
     if chosen.model != DEFAULT:
         resolve(chosen.model)
@@ -91,6 +91,7 @@ def serve(*, say: Callable[[str], None] | None = None, **options: Any) -> None:
         if torch.device(chosen.device).type != "cpu":  # their libraries set up each thread anew
             endpoint.jobs.in_every_thread(lambda: warm_up(models, RECORDED_STEPS))
         lines = announcement(chosen, listener.getsockname()[1])
+        lines.append(f"Model on {chosen.device}.")
         lines.append(f"Ready after {time.monotonic() - start:.1f} s. Stop with Ctrl+C.")
         run(endpoint, chosen, listener, lambda: [say(line) for line in lines])
     finally:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vampnet.presets as module
-from vampnet.model.sampling import Sampling
+from vampnet.model.recommended import PROFILES
 from vampnet.presets import Preset, PresetError, load_preset, presets
 from vampnet.prompt import Prompt
 
@@ -91,7 +91,7 @@ def test_a_users_folder_lies_over_the_shipped_presets(tmp_path):
     written(tmp_path, "not a preset", "notes.txt")
     found = presets(tmp_path)
     assert set(found) == WANTED | {"mine"}
-    assert found["mine"].prompt == Prompt(period=3) and found["mine"].sampling == Sampling()
+    assert found["mine"].prompt == Prompt(period=3) and found["mine"].sampling == {}
     assert found["dream"].description == "My own."
     assert presets() == SHIPPED
 
@@ -131,6 +131,7 @@ def test_two_files_with_one_name_are_refused(tmp_path):
         (GOOD + "[prompt]\nranges_s = [\n[1, 2],\n]\nperiod = -1\n", 7, "period must be"),
         (GOOD + "prompt.period = -1\n", 3, "period must be"),
         (GOOD + "prompt = {loop = true, period = -1}\n", 3, "period must be"),
+        (GOOD + "[sampling]\nprofile = 'loud'\n", 4, "profile is 'loud'; allowed is one of"),
         (GOOD + "[sampling]\nsteps = 0\n", 4, "steps is 0; allowed is 1 to"),
         (GOOD + "[sampling]\nsteps = 2.5\n", 4, "steps must be a whole number, not 2.5"),
         (GOOD + "[sampling]\nsteps = true\n", 4, "steps must be a number, not True"),
@@ -184,18 +185,21 @@ def toml(value) -> str:
         ranges_s=st.sampled_from([(), ((2.0, 3.5), (6.0, math.inf))]),
         loop=st.booleans(),
     ),
-    st.builds(Sampling, steps=st.integers(1, 100), temperature=st.floats(0.1, 5)),
+    st.fixed_dictionaries(
+        {"steps": st.integers(1, 100)}, optional={"temperature": st.floats(0.1, 5)}
+    ),
+    st.sampled_from(["", *PROFILES]),
 )
-def test_what_is_written_is_read(tmp_path_factory, prompt, sampling):
-    lines = [GOOD]
-    for table, settings_ in (("prompt", prompt), ("sampling", sampling)):
-        lines.append(f"[{table}]")
-        for field in dataclasses.fields(settings_):
-            value = getattr(settings_, field.name)
-            if not (field.name == "codebooks_kept" and value is None):
-                lines.append(f"{field.name} = {toml(value)}")
+def test_what_is_written_is_read(tmp_path_factory, prompt, sampling, profile):
+    lines = [GOOD, "[prompt]"]
+    for field in dataclasses.fields(prompt):
+        value = getattr(prompt, field.name)
+        if not (field.name == "codebooks_kept" and value is None):
+            lines.append(f"{field.name} = {toml(value)}")
+    lines += ["[sampling]", f'profile = "{profile}"']
+    lines += [f"{name} = {toml(value)}" for name, value in sampling.items()]
     path = written(tmp_path_factory.mktemp("presets"), "\n".join(lines))
-    assert load_preset(path) == Preset("mine", "A sentence.", prompt, sampling)
+    assert load_preset(path) == Preset("mine", "A sentence.", prompt, sampling, profile)
 
 
 def test_the_wheels_folder_is_used_when_there_is_one(tmp_path, monkeypatch):

@@ -1,11 +1,11 @@
 """VampNet: masked acoustic token modelling for music; audio in, its variation out.
 
-The names below are imported from their files on first use, so that `import vampnet` costs nothing:
+The names below are imported on first use, so that `import vampnet` costs nothing:
 
     import vampnet
 
-    pipeline = vampnet.Pipeline.load("default")
-    audio = vampnet.read("loop.wav")
+    pipe = vampnet.Pipeline.from_pretrained("default")
+    pipe.vary_file("loop.wav", "variation.wav", preset="loop-variation", seed=1)
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ _PUBLIC = {
     "Pipeline": "vampnet.pipeline",
     "Preset": "vampnet.presets",
     "Prompt": "vampnet.prompt",
-    "Sampling": "vampnet.model.sampling",
+    "Region": "vampnet.audio",
+    "Sampling": "vampnet.model",
     "Vamp": "vampnet.pipeline",
     "VampNet": "vampnet.model",
     "VampNetConfig": "vampnet.model",
+    "Variation": "vampnet.pipeline",
     "beat_grid": "vampnet.prompt.beats",
-    "generate": "vampnet.model.sampling",
+    "generate": "vampnet.model",
     "load_preset": "vampnet.presets",
+    "parse_ranges": "vampnet.prompt.time_ranges",
     "read": "vampnet.audio",
+    "track": "vampnet.prompt.beats",
     "write": "vampnet.audio",
 }
 

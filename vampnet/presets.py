@@ -1,7 +1,9 @@
-"""Presets: a prompt and sampling settings under a name, each in a TOML file.
+"""Presets: a prompt under a name, each in a TOML file.
 
-A file holds `name`, `description` and, in the tables [prompt] and [sampling], fields of the
-dataclasses of these names and nothing else. What is wrong with a file is said with its line.
+A file holds `name`, `description`, the fields of a ``Prompt`` in the table [prompt] and, in
+[sampling], only what the preset's name promises: everything else comes from the model's recommended
+sampling. ``profile`` there names the kind of prompt that the model may have other recommendations
+for (``vampnet.model.recommended``). A mistake in a file is reported with its line.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from vampnet.model.recommended import check_profile
 from vampnet.model.sampling import Sampling
 from vampnet.prompt import Prompt
 
@@ -25,6 +29,8 @@ else:
 RANDOM_PHASE = "random"
 _LONGEST_NAME = 60
 _TABLES = {"prompt": Prompt, "sampling": Sampling}
+DEFAULT_PRESET = "loop-variation"
+_PROFILE = "profile"
 
 
 class PresetError(ValueError):
@@ -36,12 +42,17 @@ class PresetError(ValueError):
 
 @dataclass(frozen=True)
 class Preset:
-    """A prompt and sampling settings; `description` is one line that a musician understands."""
+    """A prompt under a name.
+
+    description: one line that a musician understands. sampling: the settings that take the place of
+    the model's recommended ones. profile: the kind of prompt, one of ``PROFILES`` or "".
+    """
 
     name: str
     description: str
     prompt: Prompt
-    sampling: Sampling
+    sampling: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    profile: str = ""
 
 
 def presets(folder: str | Path | None = None) -> dict[str, Preset]:
@@ -73,6 +84,11 @@ def preset(name: str, folder: str | Path | None = None) -> Preset:
     return known[name]
 
 
+def preset_of(name_or_preset: str | Preset) -> Preset:
+    """Return a preset as it is, or the shipped one of a name; ValueError for an unknown name."""
+    return name_or_preset if isinstance(name_or_preset, Preset) else preset(name_or_preset)
+
+
 def shipped_folder() -> Path:
     """Where the shipped presets lie: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent
@@ -102,7 +118,7 @@ def load_preset(path: Path) -> Preset:
         raise PresetError(path, _line(text, None, "name"), reason)
     description = _words(path, text, content, "description")
     prompt, sampling = (_settings(path, text, content, table) for table in _TABLES)
-    return Preset(name, description, prompt, sampling)
+    return Preset(name, description, Prompt(**prompt), sampling, sampling.pop(_PROFILE, ""))
 
 
 def _read_folder(folder: Path) -> dict[str, Preset]:
@@ -144,14 +160,16 @@ def _words(path: Path, text: str, content: dict[str, Any], key: str) -> str:
     return words.strip()
 
 
-def _settings(path: Path, text: str, content: dict[str, Any], table: str) -> Any:
-    """The dataclass of a table, each value checked by itself so that its line can be named."""
+def _settings(path: Path, text: str, content: dict[str, Any], table: str) -> dict[str, Any]:
+    """The fields of a table, each value checked by itself so that its line can be named."""
     kind = _TABLES[table]
     values = content.get(table, {})
     if not isinstance(values, dict):
         reason = f"{table} must be a table, [{table}], not {values!r}"
         raise PresetError(path, _line(text, None, table), reason)
     defaults = {field.name: field.default for field in fields(kind)}
+    if kind is Sampling:
+        defaults[_PROFILE] = ""
     given = {}
     for key, value in values.items():
         line = _line(text, table, key)
@@ -162,11 +180,13 @@ def _settings(path: Path, text: str, content: dict[str, Any], table: str) -> Any
             given[key] = _checked(kind, key, value, defaults[key])
         except ValueError as error:
             raise PresetError(path, line, str(error)) from None
-    return kind(**given)
+    return given
 
 
 def _checked(kind: type, key: str, value: Any, default: Any) -> Any:
     """The value as the field takes it; ValueError if it is of the wrong kind or out of range."""
+    if key == _PROFILE:
+        return check_profile(value)
     if key == "period_phase" and isinstance(value, str):
         if value != RANDOM_PHASE:
             raise ValueError(f"period_phase must be a number or {RANDOM_PHASE!r}, not {value!r}")

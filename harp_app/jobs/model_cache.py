@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vampnet.checkpoints import download
-from vampnet.checkpoints.folders import is_model_folder
+from vampnet import checkpoints
+from vampnet.checkpoints import download, is_model_folder
+from vampnet.model.recommended import RecommendedSampling
 
 if TYPE_CHECKING:
     from vampnet.pipeline import Pipeline
@@ -21,7 +22,7 @@ DEFAULT = "default"
 def _load(name_or_folder: str, device: str) -> Pipeline:
     from vampnet.pipeline import Pipeline
 
-    return Pipeline.load(name_or_folder, device)
+    return Pipeline.from_pretrained(name_or_folder, device=device, keep_weights=False)
 
 
 class Models:
@@ -34,7 +35,7 @@ class Models:
         self,
         folder: str | Path | None = None,
         default: str = DEFAULT,
-        device: str = "cpu",
+        device: str = "auto",
         load: Callable[[str, str], Pipeline] = _load,
     ) -> None:
         """Know ``default``, every model folder in ``folder`` and the weights pulled before.
@@ -61,6 +62,10 @@ class Models:
     def names(self) -> tuple[str, ...]:
         """What can be chosen, the default first."""
         return tuple(self._places)
+
+    def recommended(self, name: str = DEFAULT) -> RecommendedSampling:
+        """The recommended sampling of a model, without loading it; see `checkpoints`."""
+        return checkpoints.recommended_of(self._places.get(name, DEFAULT))
 
     def get(self, name: str) -> Pipeline:
         """Return the pipeline of this name; the first call loads it, others wait for that.

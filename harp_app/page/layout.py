@@ -57,6 +57,7 @@ class _Page:
         self.processor = processor
         self.table = processor.controls
         self.first = processor.presets[str(self.table[0].default)]
+        self.recommended = processor.models.recommended()
         self._lay_out()
         self._connect()
 
@@ -77,7 +78,10 @@ class _Page:
             with gr.Column(elem_id="controls", elem_classes="card"):
                 gr.HTML("<h2>Fine tuning</h2>")
                 with gr.Column(elem_id="sliders"):
-                    rest = [sliders.component(control, self.first) for control in self.table[1:]]
+                    rest = [
+                        sliders.component(control, self.first, self.recommended)
+                        for control in self.table[1:]
+                    ]
                 self.values = [self.preset, *rest]
 
     def _lay_out_clip(self) -> None:
@@ -150,7 +154,7 @@ class _Page:
         self._on(
             self.vary.click,
             self._on_vary,
-            [*looked, self.takes, self.moved_by, *self.values],
+            [*looked, self.heard, self.takes, self.moved_by, *self.values],
             [self.status, self.vary, self.cancel, self.takes, self.chosen, self.actions, *shown],
         )
         # A preset changes sliders too; a text has no input that was pasted.
@@ -223,7 +227,9 @@ class _Page:
         preset = self.processor.presets[name]
         moved = [
             # The tempo is the clip's, not the preset's.
-            gr.skip() if control.field == "bpm" else sliders.of_preset(control, preset)
+            gr.skip()
+            if control.field == "bpm"
+            else sliders.of_preset(control, preset, self.recommended)
             for control in self.table
             if control.kind == "slider"
         ]
@@ -239,6 +245,7 @@ class _Page:
         request: gr.Request,
         path: str | None,
         seen: Clip | None,
+        heard: Heard,
         takes: list[Take],
         moved_by: str,
         *values: Any,
@@ -252,7 +259,8 @@ class _Page:
 
         def work(job: Job) -> list[Take]:
             loop.call_soon_threadsafe(turn.set)
-            answer = self.processor(path, self._sent(values, moved_by), job)
+            known = heard.beats if path == heard.path else None
+            answer = self.processor(path, self._sent(values, moved_by), job, known)
             return make_takes(answer, takes, self.processor)
 
         try:
@@ -294,7 +302,7 @@ class _Page:
     # -- in between
 
     def _sent(self, values: Sequence[Any], moved_by: str) -> list[Any]:
-        return sliders.sent(values, self.table, self.processor.presets, moved_by)
+        return sliders.sent(values, self.table, self.processor.presets, self.recommended, moved_by)
 
     def _with_takes(self, takes: list[Take], shown: Take) -> dict[Any, Any]:
         takes = takes[-MOST_TAKES:]

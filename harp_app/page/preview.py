@@ -15,7 +15,7 @@ from harp_app.page.playable import playable
 from harp_app.process import Processor, within
 from vampnet.audio import Limits
 from vampnet.audio.region import Region
-from vampnet.pipeline import Pipeline, mask_draws
+from vampnet.pipeline import Pipeline
 from vampnet.prompt.beats import Beats, beat_grid, onsets, track
 
 NOTHING_YET = (
@@ -95,22 +95,14 @@ def foresee(
     clip: Clip, heard: Heard, settings: Settings, pipeline: Pipeline
 ) -> tuple[torch.Tensor, Beats | None, float]:
     """Return the mask that the pipeline will use, bool (N, T), its beats and frames a second."""
-    codec = pipeline.codec
-    frame_rate_hz = codec.sample_rate / codec.hop_length
     beats = heard.beats
     if settings.bpm is not None:
         beats = beat_grid(settings.bpm, clip.duration_s)
-    n_samples = math.ceil(clip.n_samples * codec.sample_rate / clip.sample_rate)
-    holes = settings.prompt.mask(
-        math.ceil(n_samples / codec.hop_length),
-        codec.n_codebooks,
-        frame_rate_hz,
-        beats_s=beats.times_s if beats else None,
-        downbeats_s=beats.downbeats_s if beats else None,
-        onsets_s=heard.onsets_s,
-        rng=mask_draws(settings.seed),
-    )[0]
-    return holes, beats, frame_rate_hz
+    n_frames = pipeline.n_frames(clip.n_samples, clip.sample_rate)
+    mask = pipeline.mask(
+        n_frames, settings.prompt, settings.seed, beats=beats, onsets_s=heard.onsets_s
+    )
+    return mask, beats, pipeline.frame_rate_hz
 
 
 def _listen(clip: Clip, heard: Heard, settings: Settings, rate_hz: int, limits: Limits) -> Heard:

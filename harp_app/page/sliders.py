@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from harp_app.controls import Control
+from vampnet.model.recommended import RecommendedSampling
 from vampnet.presets import Preset
 
 LEFTMOST = "Leftmost: as the preset says. "
@@ -27,12 +28,13 @@ def lowest(control: Control) -> float:
     return control.minimum + control.step if "." in control.field else control.minimum
 
 
-def of_preset(control: Control, preset: Preset) -> float:
-    """Return where a slider stands when it says what the preset says."""
+def of_preset(control: Control, preset: Preset, recommended: RecommendedSampling) -> float:
+    """Return where a slider stands when it says what the preset says on a model."""
     part, _, name = control.field.partition(".")
     if not name:
         return float(control.default)
-    value = getattr(getattr(preset, part), name)
+    sampling = recommended.resolve(preset.profile, preset.sampling)
+    value = getattr(preset.prompt if part == "prompt" else sampling, name)
     if name == "codebooks_kept":
         value = preset.prompt.compression or (control.maximum if value is None else value)
     if name == "dropout":
@@ -40,7 +42,7 @@ def of_preset(control: Control, preset: Preset) -> float:
     return min(max(value, lowest(control)), control.maximum)
 
 
-def component(control: Control, preset: Preset) -> Any:
+def component(control: Control, preset: Preset, recommended: RecommendedSampling) -> Any:
     """Return the page's own gradio component, inside an open ``gr.Blocks``.
 
     A slider starts where ``preset`` is.
@@ -52,7 +54,7 @@ def component(control: Control, preset: Preset) -> Any:
     }
     if control.kind == "slider":
         bounds = (lowest(control), control.maximum)
-        value = of_preset(control, preset)
+        value = of_preset(control, preset, recommended)
         return gr.Slider(*bounds, step=control.step, value=value, buttons=[], **shared)
     if control.kind == "dropdown":
         choices = list(control.choices)
@@ -66,6 +68,7 @@ def sent(
     values: Sequence[Any],
     table: Sequence[Control],
     presets: Mapping[str, Preset],
+    recommended: RecommendedSampling,
     moved_by: str | None = None,
 ) -> list[Any]:
     """Return the page's values as HARP would send them.
@@ -81,6 +84,9 @@ def sent(
         value = meant[place]
         over_preset = control.kind == "slider" and "." in control.field
         if preset and over_preset and isinstance(value, (int, float)):
-            if on_their_way or abs(value - of_preset(control, preset)) < control.step / 2:
+            if (
+                on_their_way
+                or abs(value - of_preset(control, preset, recommended)) < control.step / 2
+            ):
                 meant[place] = control.minimum
     return meant

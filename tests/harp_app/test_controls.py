@@ -25,7 +25,7 @@ def read(draw_seed=lambda: 7, **changed):
 def test_untouched_controls_give_the_preset_as_it_is():
     settings = read()
     preset = FAKE_PRESETS["loop-variation"]
-    assert (settings.prompt, settings.sampling) == (preset.prompt, preset.sampling)
+    assert settings.preset == preset and settings.prompt == preset.prompt
     assert settings.bpm is None and settings.seed == 7 and settings.model == "default"
     assert settings.stereo and settings.match_loudness and settings.ranges_s == ()
     assert settings.changes == ()
@@ -67,9 +67,8 @@ def test_the_table_is_one_that_harp_can_draw():
 )
 def test_every_control_changes_its_field_and_nothing_else(field, value, expected):
     before, after = read(), read(**{field: value})
-    for part in ("prompt", "sampling"):
-        want = replace(getattr(before, part), **expected.get(part, {}))
-        assert getattr(after, part) == want
+    assert after.prompt == replace(before.prompt, **expected.get("prompt", {}))
+    assert after.preset.sampling == {**before.preset.sampling, **expected.get("sampling", {})}
     for name in ("bpm", "seed", "model", "stereo", "match_loudness"):
         assert getattr(after, name) == expected.get(name, getattr(before, name))
     assert after.describe() != before.describe()

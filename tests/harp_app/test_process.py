@@ -19,7 +19,6 @@ from harp_app.jobs.storage import Storage
 from harp_app.process import Processor, ascii_stem, marks, within
 from harp_app.protocol.errors import ErrorLines, of_payload, plain, sentence, told
 from vampnet.audio import Limits
-from vampnet.model.sampling import Sampling
 from vampnet.presets import Preset
 from vampnet.prompt import Prompt
 from vampnet.prompt.beats import beat_grid
@@ -128,7 +127,7 @@ def test_kept_beats_are_labels(make, clip):
 
 def test_labels_do_not_call_kept_what_dropout_gave_up():
     prompt = Prompt(prefix_s=0.5, suffix_s=0.5, beat_ms=75)
-    known = {"ends": Preset("ends", "both ends", prompt, Sampling())}
+    known = {"ends": Preset("ends", "both ends", prompt)}
     table = controls.table(known, ["default"])
     vamp = SimpleNamespace(seed=1, beats=beat_grid(120.0, 2.0))
 
@@ -185,9 +184,20 @@ def test_limits_are_told_with_numbers(make, clip, tmp_path):
         make(takes=5)
 
 
+def stop_once_started(pipeline, job):
+    """Stop a job some steps after its pipeline has started."""
+
+    def stop():
+        pipeline.started.wait(60)
+        time.sleep(0.05)
+        job.stop("The job was cancelled.")
+
+    threading.Thread(target=stop, daemon=True).start()
+
+
 def test_a_stopped_job_leaves_the_pipeline_between_steps(make, clip):
     pipeline, job = FakePipeline(step_s=0.01), Job("a", 1)
-    threading.Timer(0.15, job.stop, ("The job was cancelled.",)).start()
+    stop_once_started(pipeline, job)
     with pytest.raises(Cancelled):
         ask(make(pipeline), clip, job, sampling_steps=64)
     assert 0 < pipeline.steps_done < 40
@@ -198,6 +208,7 @@ def test_a_stopped_job_leaves_even_where_the_pipeline_never_asks(make, clip):
         done = 0
 
         def vamp(self, audio, *args, **kwargs):
+            self.started.set()
             for _ in range(400):
                 time.sleep(0.005)
                 self.done += 1
@@ -205,7 +216,7 @@ def test_a_stopped_job_leaves_even_where_the_pipeline_never_asks(make, clip):
             return super().vamp(audio, *args, **kwargs)
 
     pipeline, job = Deaf(), Job("a", 1)
-    threading.Timer(0.15, job.stop, ("The job was cancelled.",)).start()
+    stop_once_started(pipeline, job)
     with pytest.raises(Cancelled):
         ask(make(pipeline), clip, job)
     assert 0 < pipeline.done < 200

@@ -14,16 +14,17 @@ import torch
 
 from harp_app import server
 from harp_app.jobs.model_cache import Models
-from vampnet.model.sampling import Sampling
+from vampnet import checkpoints
+from vampnet.pipeline import Pipeline, Vamp
 from vampnet.presets import Preset
 from vampnet.prompt import Prompt
-from vampnet.prompt.beats import Beats, beat_grid
+from vampnet.prompt.beats import beat_grid
 
 RATE_HZ = 44100
 
 
-@dataclass
-class FakePipeline:
+@dataclass(repr=False)
+class FakePipeline(Pipeline):
     """`vamp` sleeps `step_s` in each of the sampling's steps, then returns its input, quieter.
 
     The seed and the prompt's period shift the sound a little, so that they can be heard.
@@ -34,11 +35,16 @@ class FakePipeline:
     steps_done: int = 0
     started: threading.Event = field(default_factory=threading.Event)
 
-    codec = SimpleNamespace(sample_rate=RATE_HZ, hop_length=768, n_codebooks=4)
+    name = "fake"
+    codec = SimpleNamespace(
+        sample_rate=RATE_HZ, hop_length=768, n_codebooks=4, codebooks=torch.zeros(1)
+    )
+    recommended = checkpoints.recommended_of("default")
 
     def vamp(
-        self, audio, prompt, sampling, seed, *, takes=1, bpm=None, beat_offset_s=0.0, on_step=None
-    ):
+        self, audio, prompt, sampling, seed, *, takes=1, bpm=None, beat_offset_s=0.0, beats=None,
+        on_step=None,
+    ):  # fmt: skip
         self.calls.append({"prompt": prompt, "sampling": sampling, "seed": seed, "bpm": bpm})
         self.started.set()
         for step in range(sampling.steps):
@@ -47,18 +53,17 @@ class FakePipeline:
             if on_step is not None:
                 on_step(step + 1, sampling.steps)
         made = [audio[:, 0].roll(seed % 97 + take + prompt.period, -1) for take in range(takes)]
-        beats: Beats | None = None
-        if prompt.needs_beats:
+        if prompt.needs_beats and beats is None:
             beats = beat_grid(bpm or 120.0, audio.shape[-1] / RATE_HZ)
-        return SimpleNamespace(audio=torch.stack(made), beats=beats, seed=seed)
+        return Vamp(torch.stack(made), torch.zeros(1), torch.zeros(1), beats, seed)
 
 
 FAKE_PRESETS: Mapping[str, Preset] = {
     "loop-variation": Preset(
-        "loop-variation", "a loop", Prompt(period=7, loop=True), Sampling(steps=24)
+        "loop-variation", "a loop", Prompt(period=7, loop=True), {"steps": 24}
     ),
-    "compress": Preset("compress", "fewer", Prompt(compression=3), Sampling(steps=24)),
-    "beat-variation": Preset("beat-variation", "beats", Prompt(beat_ms=75), Sampling(steps=24)),
+    "compress": Preset("compress", "fewer", Prompt(compression=3), {"steps": 24}),
+    "beat-variation": Preset("beat-variation", "beats", Prompt(beat_ms=75), {"steps": 24}),
 }
 
 

@@ -159,4 +159,4 @@ def test_the_command_makes_sounds_pictures_and_page(tmp_path, tiny_pipeline, mon
 
 
 def _quick(preset):
-    return replace(preset, sampling=replace(preset.sampling, steps=1, fine_steps=1))
+    return replace(preset, sampling={"steps": 1, "fine_steps": 1})

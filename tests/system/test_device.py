@@ -242,7 +242,9 @@ def test_a_request_on_a_cuda_device_is_near_the_processors(tmp_path: Path) -> No
     audio = 0.1 * torch.randn(2, 1, 44_100, generator=torch.Generator().manual_seed(1))
     sampling = Sampling(steps=4, temperature=0.0, mask_temperature=0.0)
     got, want = (
-        Pipeline.load("default", device, "float32").vamp(audio, Prompt(period=3), sampling, 1)
+        Pipeline.from_pretrained(
+            "default", device=device, precision="float32", keep_weights=False
+        ).vamp(audio, Prompt(period=3), sampling, 1)
         for device in ("cuda", "cpu")
     )
     assert (got.codes == want.codes).float().mean() > 0.8

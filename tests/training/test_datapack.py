@@ -146,7 +146,7 @@ def test_one_command_trains_from_a_pack(prepared, codec, tokens, tmp_path, monke
     assert cli.main([*line, "--licence", "CC-BY-SA-4.0"]) == 0
     for stage in ("codec", "coarse", "c2f"):
         assert (tmp_path / "work" / stage / "state.pt").is_file()
-    made = Pipeline.load(tmp_path / "work" / "model")
+    made = Pipeline.from_pretrained(tmp_path / "work" / "model")
     assert torch.equal(made.codec.codebooks, codec.codebooks.half().float())
     assert (tmp_path / "work/model/ATTRIBUTION.md").read_text() == "by somebody"
     began = time.monotonic()

@@ -87,7 +87,7 @@ def test_a_model_from_nothing_plays(music, tmp_path, monkeypatch) -> None:
     plan = end_to_end.plan(steps=3, decoder_steps=2, batch=2, frames=16)
     plan = dataclasses.replace(plan, decoder=dataclasses.replace(plan.decoder, frames=16, batch=2))
     made = end_to_end.train(music, tmp_path, plan, base=None, licence="CC0")
-    pipeline = Pipeline.load(made)
+    pipeline = Pipeline.from_pretrained(made)
     vamp = pipeline.vamp(chord(1.0)[None], Prompt(period=5), Sampling(steps=2), 1)
     assert vamp.audio.shape == (1, 1, 44100) and torch.isfinite(vamp.audio).all()
     metadata = checkpoints.load_folder(made).config["metadata"]
@@ -98,7 +98,7 @@ def test_a_model_from_nothing_plays(music, tmp_path, monkeypatch) -> None:
         shutil.copytree(tmp_path / name, work / name)
     again = end_to_end.train(set_, work, plan, base=None, licence="CC0")
     assert not (work / "pack").exists()
-    for name, value in Pipeline.load(again).coarse.state_dict().items():
+    for name, value in Pipeline.from_pretrained(again).coarse.state_dict().items():
         assert torch.equal(value, pipeline.coarse.state_dict()[name])
 
 
@@ -113,7 +113,7 @@ def test_the_command_goes_on_from_a_model(tiny_pipeline, music, tmp_path, capsys
     assert cli.main([*line, "--steps", "2"]) == 0
     said = capsys.readouterr()
     assert "--model" in said.out and "training c2f" in said.err
-    made = Pipeline.load(work / "model")
+    made = Pipeline.from_pretrained(work / "model")
     assert torch.equal(made.codec.codebooks.half(), tiny_pipeline.codec.codebooks.half())
     moved = made.coarse.classifier.weight - tiny_pipeline.coarse.classifier.weight
     assert float(moved.detach().abs().max()) > 1e-4

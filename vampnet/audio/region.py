@@ -122,9 +122,9 @@ class Region:
         `ranges_s`: only these (start, end) seconds are replaced, with crossfades inside them; none
         = all. `match_loudness`: bring the generated audio as a whole to this region's loudness,
         then within 3 dB of that gain the ranges to the loudness they had, a silent channel to
-        silence; otherwise only undo `gain`, the factor of `to_model`. Peaks of what is replaced stay
-        <= -0.1 dBFS (the limiter's work never raises them to reach a loudness that the material
-        does not have). ValueError for a wrong shape, NaN, ranges outside the region.
+        silence; otherwise only undo `gain`, the factor of `to_model`. Peaks of what is replaced
+        stay <= -0.1 dBFS (the limiter's work never raises them to reach a loudness that the
+        material does not have). ValueError for a wrong shape, NaN, ranges outside the region.
         """
         spans = self.spans(ranges_s)
         if audio.ndim != 2 or audio.shape[0] not in (1, self.n_channels) or not audio.shape[1]:

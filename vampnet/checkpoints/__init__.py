@@ -14,6 +14,7 @@ from vampnet.checkpoints.folders import (
     load_vampnet,
     metadata_of,
     models,
+    recommended_of,
     resolve,
     save_folder,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "load_vampnet",
     "metadata_of",
     "models",
+    "recommended_of",
     "resolve",
     "save_folder",
 ]

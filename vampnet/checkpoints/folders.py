@@ -31,6 +31,7 @@ from vampnet.checkpoints.weight_files import (
 )
 from vampnet.codec import FAMILIES, Codec
 from vampnet.model import VampNet, VampNetConfig, lora
+from vampnet.model.recommended import FAMILY, RecommendedSampling
 from vampnet.system.atomic_file import whole_path
 from vampnet.system.hashes import sha256
 
@@ -52,6 +53,7 @@ class Parts:
     coarse: VampNet
     c2f: VampNet | None
     config: dict[str, Any]
+    recommended: RecommendedSampling = FAMILY
 
 
 # Folders -----------------------------------------------------------------------------------------
@@ -101,7 +103,7 @@ def load_folder(folder: str | Path, device: str | torch.device = "cpu") -> Parts
     for part in (codec, coarse, c2f):
         if part is not None:
             part.to(device)
-    return Parts(codec, coarse, c2f, config)
+    return Parts(codec, coarse, c2f, config, recommended_of(folder))
 
 
 def save_folder(
@@ -111,11 +113,13 @@ def save_folder(
     c2f: VampNet | None = None,
     *,
     metadata: Mapping[str, Any] | None = None,
+    sampling: RecommendedSampling = FAMILY,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
     """Write the parts given as a folder of ours, the config last, and return it.
 
-    metadata: plain JSON values: licence, attribution, hash of the training data. dtype: float32 or
+    metadata: plain JSON values: licence, attribution, hash of the training data. sampling: the
+    settings that the model is recommended with. dtype: float32 or
     float16 (half the size; rounds the weights). Raises CheckpointError where float16 overflows or
     a model has other weights than its config says, OSError where the disk takes no more.
     """
@@ -135,7 +139,10 @@ def save_folder(
         state = {key: stored(f"{name} {key}", value, dtype) for key, value in state.items()}
         with whole_path(folder / f"{name}.safetensors") as part_of_file:
             save_file(state, part_of_file)
-    config = json.dumps(_describe(codec, coarse, c2f, dict(metadata or {})), indent=2)
+    described = _describe(codec, coarse, c2f, dict(metadata or {}))
+    if sampling.source == "model":
+        described["sampling"] = sampling.to_config()
+    config = json.dumps(described, indent=2)
     with whole_path(folder / CONFIG) as part_of_file:
         part_of_file.write_text(config + "\n", encoding="utf-8")
     return folder
@@ -162,7 +169,10 @@ def convert(
         files = [_find(source, f"{name}.pth") for name in ("codec", *STAGES)]
         notes["source_sha256"] = {file.name: sha256(file) for file in files if file is not None}
     notes.update(metadata or {})
-    made = save_folder(target, parts.codec, parts.coarse, parts.c2f, metadata=notes, dtype=dtype)
+    made = save_folder(
+        target, parts.codec, parts.coarse, parts.c2f, metadata=notes, dtype=dtype,
+        sampling=parts.recommended,
+    )  # fmt: skip
     for name in (ATTRIBUTION, "LICENSE"):
         told = _find(source, name)
         if told is not None:
@@ -247,6 +257,19 @@ def _load_stage(folder: Path, stage: str, codec: Codec) -> VampNet | None:
             f"{path} is {kind} model ({conditioning} conditioning codebooks), not a {stage} one"
         )
     return model
+
+
+def recommended_of(name_or_folder: str | Path) -> RecommendedSampling:
+    """The recommended sampling of a model, without loading its weights.
+
+    Raises CheckpointError for an unknown model or a config that cannot be read.
+    """
+    folder = resolve(name_or_folder)
+    config = _read_config(folder) if (folder / CONFIG).is_file() else {}
+    try:
+        return RecommendedSampling.from_config(config.get("sampling"))
+    except ValueError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from None
 
 
 def is_model_folder(folder: Path) -> bool:

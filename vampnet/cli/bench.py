@@ -30,7 +30,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     add("--takes", type=int, default=1, metavar="N", help="variations at once (1)")
     add("--preset", default="loop-variation", metavar="NAME", help="(loop-variation)")
     add("--steps", type=int, metavar="N", help="passes of the coarse model, over the preset's")
-    add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (cpu)")
+    add("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (auto)")
     add("--repeats", type=int, default=5, metavar="N", help="requests to time, after a first (5)")
     add("--write", metavar="FILE.md", help="also write the figures there")
 
@@ -67,4 +67,4 @@ def _preset(name: str, steps: int | None) -> Preset:
     found = preset(name)
     if steps is None:
         return found
-    return dataclasses.replace(found, sampling=dataclasses.replace(found.sampling, steps=steps))
+    return dataclasses.replace(found, sampling={**found.sampling, "steps": steps})

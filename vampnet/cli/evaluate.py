@@ -29,7 +29,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     add("music", metavar="MUSIC", help="a folder of audio files, 10 minutes or more")
     add("out", metavar="OUT", help="the folder to write: report.html, report.md, figures, cache")
     add("--model", metavar="MODEL", help="a name (see: models) or a folder")
-    add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (cpu)")
+    add("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (auto)")
     names = "of anchors, prompts, baselines, steps, bitrates (these), presets; a comma between"
     add("--experiments", metavar="NAMES", help=names)
     add("--quick", action="store_true", help="fewer settings and clips: some minutes")

@@ -20,14 +20,13 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from vampnet.system.device import check_device
+    from vampnet.system.device import choose_device
     from vampnet.training.end_to_end import USUAL, plan, train
 
     options = given(args, TRAIN)
     words = tuple(filter(None, map(str.strip, options.pop("held_out", "").split(","))))
     base = options.pop("base", USUAL)
-    licence, device = options.pop("licence", ""), options.pop("device", "cpu")
-    check_device(device)
+    licence, device = options.pop("licence", ""), choose_device(options.pop("device", "auto"))
     try:
         made = train(
             args.music,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PRESET = "loop-variation"
 MAX_TAKES = 32
-MAX_SEED = 2**63 - 1
 MAX_OFFSET_S = 86400.0  # a day: the timeline of any DAW
-DRAWN_SEEDS = 2**31  # seeds drawn here stay short enough to be typed again
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -45,7 +42,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     takes = f"variations at once, 1 to {MAX_TAKES}: OUT-1, OUT-2, ..."
     add("--takes", type=int, default=1, metavar="N", help=takes)
     add("--model", default="default", metavar="MODEL", help="a name (see: models) or a folder")
-    add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (cpu)")
+    add("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (auto)")
     add("--mono", action="store_true", help="one mix for all channels, in half the time")
     loudness = "keep the level as generated, not as loud as IN"
     add("--no-match-loudness", action="store_true", help=loudness)
@@ -57,48 +54,52 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _vamp(args: argparse.Namespace) -> None:
-    preset, seed, files = _preset(args), _seed(args.seed), _outputs(args.output, args.takes)
+    preset, files = _preset(args), _outputs(args)
     targets = files + ([Path(args.picture)] if args.picture else [])
-    from vampnet.audio.region import Region
+    from vampnet.audio import Region
+    from vampnet.pipeline import Pipeline, checked_seed
     from vampnet.prompt.time_ranges import clipped
 
-    region = Region.read(args.input)
-    ranges_s = clipped(preset.prompt.ranges_s, region.duration_s, args.bpm)
+    seed, region = checked_seed(args.seed), Region.read(args.input)
+    clipped(preset.prompt.ranges_s, region.duration_s, args.bpm)  # before the model is loaded
     _check_outputs(args, files, targets, region)
-    from vampnet.pipeline import Pipeline
-
-    pipeline = Pipeline.load(chosen_model(args.model), args.device)
-    rate_hz, start = pipeline.codec.sample_rate, time.monotonic()
-    audio, gain = region.to_model(rate_hz, args.mono)
-    vamp = pipeline.vamp(
-        audio,
-        dataclasses.replace(preset.prompt, ranges_s=ranges_s),
-        preset.sampling,
-        seed,
+    pipeline = Pipeline.from_pretrained(
+        chosen_model(args.model), device=args.device, keep_weights=False
+    )
+    start = time.monotonic()
+    made = pipeline.vary_region(
+        region,
+        preset,
+        seed=seed,
         takes=args.takes,
         bpm=args.bpm,
         beat_offset_s=args.beat_offset_s or 0.0,
+        mono=args.mono,
+        match_loudness=not args.no_match_loudness,
         on_step=Progress(),
     )
     with appearing(targets, args.force) as places:
-        for take, (audio, place) in enumerate(zip(vamp.audio, places, strict=False)):
-            varied = region.like(audio, rate_hz, ranges_s, not args.no_match_loudness, gain)
+        for varied, place in zip(made.regions, places, strict=False):
             varied.write(place)
-            if args.picture and take == 0:
-                from vampnet import plot
+        if args.picture:
+            from vampnet import plot
 
-                plot.save(
-                    places[-1], region.samples, varied.samples, region.sample_rate, vamp.mask,
-                    pipeline.frame_rate_hz, vamp.beats, f"preset {preset.name}, seed {seed}",
-                )  # fmt: skip
+            plot.save(
+                places[-1], region.samples, made.regions[0].samples, region.sample_rate, made.mask,
+                pipeline.frame_rate_hz, made.beats, f"preset {preset.name}, seed {seed}",
+            )  # fmt: skip
     took_s = time.monotonic() - start
     for target in targets:
         print(f"wrote {target}")
-    print(f"{preset.name}, {region.duration_s:.2f} s of audio in {took_s:.1f} s, seed {seed}")
+    print(
+        f"{preset.name}, {region.duration_s:.2f} s of audio in {took_s:.1f} s on "
+        f"{pipeline.device}, seed {seed}"
+    )
 
 
 def _preset(args: argparse.Namespace) -> Preset:
     """The preset with the options laid over it."""
+    from vampnet.model.recommended import check_fields
     from vampnet.presets import preset as named
     from vampnet.prompt.beats import beat_grid
     from vampnet.prompt.time_ranges import parse_ranges
@@ -118,26 +119,17 @@ def _preset(args: argparse.Namespace) -> Preset:
     return dataclasses.replace(
         preset,
         prompt=dataclasses.replace(preset.prompt, **prompt),
-        sampling=dataclasses.replace(preset.sampling, **given(args, SAMPLING)),
+        sampling=check_fields({**preset.sampling, **given(args, SAMPLING)}),
     )
 
 
-def _seed(seed: int | None) -> int:
-    if seed is None:
-        return secrets.randbelow(DRAWN_SEEDS)
-    if not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"seed is {seed}; allowed is 0 to {MAX_SEED}")
-    return seed
-
-
-def _outputs(output: str, takes: int) -> list[Path]:
+def _outputs(args: argparse.Namespace) -> list[Path]:
     """The file of each take: OUT itself, or OUT-1, OUT-2, ... before its suffix."""
-    if not 1 <= takes <= MAX_TAKES:
-        raise ValueError(f"takes is {takes}; allowed is 1 to {MAX_TAKES}")
-    file = Path(output)
-    if takes == 1 or not file.name:
-        return [file]
-    return [file.with_name(f"{file.stem}-{n}{file.suffix}") for n in range(1, takes + 1)]
+    if not 1 <= args.takes <= MAX_TAKES:
+        raise ValueError(f"takes is {args.takes}; allowed is 1 to {MAX_TAKES}")
+    from vampnet.pipeline import take_files
+
+    return take_files(args.output, args.takes)
 
 
 def _check_outputs(

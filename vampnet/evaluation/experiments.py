@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vampnet.model.recommended import FAMILY, RecommendedSampling
 from vampnet.model.sampling import Sampling
 from vampnet.presets import Preset
 from vampnet.prompt import Prompt
@@ -77,7 +78,11 @@ def prompts(n_coarse: int) -> dict[str, Prompt]:
 
 
 def experiments(
-    n_coarse: int, n_codebooks: int, sampling: Sampling, presets: Mapping[str, Preset]
+    n_coarse: int,
+    n_codebooks: int,
+    sampling: Sampling,
+    presets: Mapping[str, Preset],
+    recommended: RecommendedSampling = FAMILY,
 ) -> dict[str, Experiment]:
     """Every experiment by name, for a model of so many coarse and of so many codebooks in all."""
     made = (
@@ -86,7 +91,7 @@ def experiments(
         _baselines(n_coarse),
         _steps(n_coarse, sampling),
         _bitrates(n_coarse, sampling),
-        _presets(presets, sampling),
+        _presets(presets, recommended),
     )
     return {experiment.name: experiment for experiment in made}
 
@@ -155,12 +160,12 @@ def _bitrates(n_coarse: int, sampling: Sampling) -> Experiment:
     return Experiment("bitrates", "Bitrates (the paper's figure 5)", question, settings, 0.35)
 
 
-def _presets(presets: Mapping[str, Preset], sampling: Sampling) -> Experiment:
-    near = presets.get("medium-variation")  # what a prompt that keeps so much is sampled with
-    seventh = Preset("every 7th frame", "", Prompt(period=7), near.sampling if near else sampling)
+def _presets(presets: Mapping[str, Preset], recommended: RecommendedSampling) -> Experiment:
+    seventh = Preset("every 7th frame", "", Prompt(period=7))
     settings = []
     for name, preset in {seventh.name: seventh, **presets}.items():
-        settings.append(Setting(name, "vamp", preset.prompt, preset.sampling, beats=True))
+        sampling = recommended.resolve(preset.profile, preset.sampling)
+        settings.append(Setting(name, "vamp", preset.prompt, sampling, beats=True))
         settings += _without_model(name, preset.prompt)
     question = "What do the presets keep, beside holding the last kept frame and noise?"
     return Experiment("presets", "The presets", question, tuple(settings), 0.35)

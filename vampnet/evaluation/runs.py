@@ -29,8 +29,9 @@ from vampnet.evaluation.embeddings import Embedding, embed, offline
 from vampnet.evaluation.experiments import Experiment, Setting, bits_per_second, ratio_mask
 from vampnet.evaluation.musical import Heard, compare, hear
 from vampnet.evaluation.seams import click_db, turns
+from vampnet.model.windowed_generation import FINE_WINDOW
 from vampnet.model.windows import stretches
-from vampnet.pipeline import FINE_WINDOW, Pipeline, mask_draws
+from vampnet.pipeline import Pipeline
 from vampnet.prompt.beats import NO_BEATS, Beats, track
 from vampnet.system.atomic_file import whole_path
 
@@ -180,15 +181,9 @@ class Bench:
         setting = job.setting
         if setting.prompt is not None:
             beats = self.grid(job.clip) if setting.prompt.needs_beats else NO_BEATS
-            return setting.prompt.mask(
-                codes.shape[-1],
-                codes.shape[1],
-                self.pipeline.frame_rate_hz,
-                beats_s=beats.times_s,
-                downbeats_s=beats.downbeats_s,
-                onsets_s=before.onsets_s,
-                rng=mask_draws(job.seed),
-            )[0]
+            return self.pipeline.mask(
+                codes.shape[-1], setting.prompt, job.seed, beats=beats, onsets_s=before.onsets_s
+            )
         if setting.ratio is not None:
             return ratio_mask(codes, setting.ratio, torch.Generator().manual_seed(job.seed))[0]
         return None
@@ -203,7 +198,10 @@ class Bench:
         setting, sound, codec = job.setting, job.clip.sound, self.pipeline.codec
         if setting.source == "vamp":
             assert setting.prompt is not None and setting.sampling is not None
-            vamp = self.pipeline.vamp(sound[None, None], setting.prompt, setting.sampling, job.seed)
+            beats = self.grid(job.clip) if setting.prompt.needs_beats else None
+            vamp = self.pipeline.vamp(
+                sound[None, None], setting.prompt, setting.sampling, job.seed, beats=beats
+            )
             return vamp.audio[0, 0], vamp.codes
         made = codes
         if mask is not None and setting.source == "hold":

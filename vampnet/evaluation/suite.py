@@ -65,7 +65,7 @@ def evaluate(
     plan: Plan | None = None,
     *,
     embeddings: Sequence[Embedding] = (),
-    device: str = "cpu",
+    device: str = "auto",
     command: str = "",
     in_place: InPlace | None = None,
     on_job: Callable[[int, int], None] | None = None,
@@ -80,11 +80,13 @@ def evaluate(
     what follows them. Raises ValueError for music, a model or experiments that cannot be used.
     """
     plan, out, start = plan or Plan(), Path(out), time.monotonic()
-    pipeline = Pipeline.load(model, device)
+    pipeline = Pipeline.from_pretrained(model, device=device, keep_weights=False)
     known = presets()
-    sampling = plan.sampling or known[SAMPLING_OF].sampling
+    sampling = plan.sampling or pipeline.sampling_for(known[SAMPLING_OF])
     n_coarse = pipeline.coarse.config.n_codebooks
-    available = table.experiments(n_coarse, pipeline.codec.n_codebooks, sampling, known)
+    available = table.experiments(
+        n_coarse, pipeline.codec.n_codebooks, sampling, known, pipeline.recommended
+    )
     chosen = table.chosen(available, plan.names)
     if plan.quick:
         chosen = [table.quick(experiment) for experiment in chosen]

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from vampnet.audio import Audio, AudioFormat, write
+from vampnet.audio import Audio, AudioFormat, Region, write
 from vampnet.codec.lac import LAC
 from vampnet.model import VampNet, VampNetConfig
 from vampnet.model.precision import Int8Linear
@@ -126,11 +126,14 @@ def report(model: str, request: Request, device: str = "cpu", precision: str = "
 
     model: "default", a folder, or "full-size". Raises ValueError for what cannot be loaded.
     """
+    device = machine.choose_device(device)
     start = time.perf_counter()
     if model == FULL_SIZE:
         pipeline = full_size(device, precision)
     else:
-        pipeline = Pipeline.load(model, device, precision)
+        pipeline = Pipeline.from_pretrained(
+            model, device=device, precision=precision, keep_weights=False
+        )
     load_s = time.perf_counter() - start
     timing = measure(pipeline, request)
     peak = machine.peak_bytes()  # before the machine's own measurement takes memory
@@ -139,11 +142,12 @@ def report(model: str, request: Request, device: str = "cpu", precision: str = "
         most = torch.cuda.max_memory_allocated(device) / 2**20
         held = f" On the device: at most {most:.0f} MiB."
     preset = request.preset
+    sampling = pipeline.sampling_for(preset)
     head = [
         f"{machine.description(device)}; {date.today().isoformat()}; torch {torch.__version__}.",
         f"Model {pipeline.name} ({precision_of(pipeline.coarse)}), {request.seconds:g} s, "
         f"{request.channels} channels, {request.takes} takes, preset {preset.name}, "
-        f"{preset.sampling.steps} + {preset.sampling.fine_steps} steps, "
+        f"{sampling.steps} + {sampling.fine_steps} steps, "
         f"{request.repeats} requests after a first one.",
     ]
     limit = distance(pipeline, timing, machine.limits(device))
@@ -199,17 +203,11 @@ def _request(
     request: Request,
     marks: list[tuple[str, float]],
 ) -> None:
-    from vampnet.audio.region import Region
-
     marks.append(("read", time.perf_counter()))
     region = Region.read(source)
-    rate_hz = pipeline.codec.sample_rate
-    heard = region.to_model(rate_hz)[0]
-    preset = request.preset
-    vamp = pipeline.vamp(heard, preset.prompt, preset.sampling, 1, takes=request.takes)
-    marks.append(("write", time.perf_counter()))
-    for audio in vamp.audio:
-        region.like(audio, rate_hz).write(target)
+    made = pipeline.vary_region(region, request.preset, seed=1, takes=request.takes)
+    for take in made.regions:
+        take.write(target)
     marks.append(("end", time.perf_counter()))
 
 
@@ -270,7 +268,7 @@ def _watched(
 
     places: list[tuple[Any, str, Callable[..., Tensor]]] = [
         (codec, "encode", coded(codec.encode, "encode", "mask")),
-        (codec, "decode", coded(codec.decode, "decode", "")),
+        (codec, "decode", coded(codec.decode, "decode", "write")),
         (pipeline.coarse, "hidden", passed(pipeline.coarse, "coarse")),
     ]
     if pipeline.c2f is not None:

@@ -33,6 +33,19 @@ class Limits:
     bandwidth: float
 
 
+def choose_device(name: str | torch.device = "auto") -> str:
+    """Return a device's name; "auto" is CUDA, else Apple's MPS, else the CPU.
+
+    Raises ValueError where torch cannot use the device on this machine.
+    """
+    if isinstance(name, str) and name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    check_device(name)
+    return str(name)
+
+
 def check_device(name: str | torch.device) -> None:
     """ValueError where torch cannot use the device of this name."""
     try:

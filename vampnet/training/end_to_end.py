@@ -150,9 +150,10 @@ def train(
     """Train on a folder of audio files; returns ``work/model``, a folder ``Pipeline.load`` reads.
 
     music: audio files, or a set made by ``data.pack`` or ``recipes.default_model prepare``, which
-    is used as it is; or a data pack, one file (``datapack``), whose codec is taken, its decoder trained on,
-    and whose masked models start from nothing. base: the model to start from otherwise, whose codec
-    is kept (fine-tuning); USUAL = "default"; None = all from nothing, with a codec of its own.
+    is used as it is; or a data pack, one file (``datapack``), whose codec is taken, its decoder
+    trained on, and whose masked models start from nothing. base: the model to start from
+    otherwise, whose codec is kept (fine-tuning); USUAL = "default"; None = all from nothing, with a
+    codec of its own.
     licence: of the weights; "" = the base's, or that of the base of a data pack's codec. Raises
     ValueError where there is nothing to train on, for a base or held-out words that would mean
     nothing for this music, and where ``work`` holds a run that was begun with something else.

@@ -6,16 +6,19 @@ import pytest
 
 from harp_app import controls
 from harp_app.page import sliders
+from vampnet import checkpoints
 from vampnet.presets import presets
 
 PRESETS = presets()
 TABLE = controls.table(PRESETS, ["default"])
+RECOMMENDED = checkpoints.recommended_of("default")
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_sliders_that_a_preset_moved_mean_that_preset(name):
     moved = [
-        sliders.of_preset(c, PRESETS[name]) if c.kind == "slider" else c.default for c in TABLE
+        sliders.of_preset(c, PRESETS[name], RECOMMENDED) if c.kind == "slider" else c.default
+        for c in TABLE
     ]
     harps = [c.default for c in TABLE]
     moved[0] = harps[0] = name
@@ -24,7 +27,7 @@ def test_sliders_that_a_preset_moved_mean_that_preset(name):
             assert sliders.lowest(control) <= value <= control.maximum
     pages, harps = (
         controls.read(values, TABLE, PRESETS, draw_seed=lambda: 1)
-        for values in (sliders.sent(moved, TABLE, PRESETS), harps)
+        for values in (sliders.sent(moved, TABLE, PRESETS, RECOMMENDED), harps)
     )
     assert pages == harps and not pages.changes
 
@@ -34,5 +37,5 @@ def test_a_slider_that_was_moved_is_over_the_preset():
     values[0] = "loop-variation"
     place = [c.field for c in TABLE].index("prompt.period")
     values[place] = 0.0
-    settings = controls.read(sliders.sent(values, TABLE, PRESETS), TABLE, PRESETS)
+    settings = controls.read(sliders.sent(values, TABLE, PRESETS, RECOMMENDED), TABLE, PRESETS)
     assert settings.prompt.period == 0 and settings.changes == ("Keep every n-th frame 0",)

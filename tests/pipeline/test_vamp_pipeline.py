@@ -89,7 +89,7 @@ def test_a_take_does_not_depend_on_how_many_there_are(tiny_pipeline) -> None:
 @pytest.mark.parametrize("n_frames", [115, 168, 320])
 @torch.inference_mode()
 def test_an_item_of_the_model_that_ships_does_not_depend_on_its_batch(n_frames: int) -> None:
-    pipeline = Pipeline.load()
+    pipeline = Pipeline.from_pretrained()
     for model in (pipeline.coarse, pipeline.c2f):
         assert model is not None
         codes = torch.full((1, model.config.n_codebooks, n_frames), model.mask_token)
@@ -133,7 +133,7 @@ def test_more_codebooks_than_the_codec_has_are_refused(tiny_pipeline, name) -> N
 
 def test_stages_that_do_not_fit_are_refused(tiny_pipeline) -> None:
     deaf = VampNet(VampNetConfig(14, 3, n_layers=1, n_heads=2, embedding_dim=32))
-    with pytest.raises(ValueError, match="makes 4 codebooks, .* hears 3"):
+    with pytest.raises(ValueError, match="makes 4 codebooks, .* conditioned on 3"):
         Pipeline(tiny_pipeline.codec, tiny_pipeline.coarse, deaf)
 
 
@@ -193,7 +193,9 @@ def test_a_loop_s_end_runs_into_its_start(n_samples: int) -> None:
                 for hz in (110.0, 277.0, 659.0))[None, None]  # fmt: skip
     found = []
     for loop in (True, False):
-        made = Pipeline.load().vamp(audio, Prompt(compression=14, loop=loop), FAST, 1).audio
+        made = (
+            Pipeline.from_pretrained().vamp(audio, Prompt(compression=14, loop=loop), FAST, 1).audio
+        )
         found.append(click_db(made[0, 0].roll(n_samples // 2), [n_samples // 2], 44100))
     assert found[0] < 12 < found[1]
 
@@ -284,7 +286,7 @@ def test_arguments_of_another_kind_are_refused(tiny_pipeline, name: str, value: 
 def test_a_pipeline_that_cannot_be_loaded_is_refused(options: dict) -> None:
     (value,) = options.values()
     with pytest.raises(ValueError, match=re.escape(str(value))):
-        Pipeline.load(**options)
+        Pipeline.from_pretrained(**options)
 
 
 def test_damaged_weights_of_the_codec_end_in_an_error(tiny_pipeline) -> None:
