@@ -9,7 +9,7 @@ import torch
 from precisions import change  # noqa: E402
 from reference import Reference, reference_logits  # noqa: E402
 
-from vampnet.model import VampNet, VampNetConfig, precision
+from vampnet.model import VampNet, VampNetConfig, precision, products
 from vampnet.model.precision import (
     Int8Linear,
     PackedLinear,
@@ -196,7 +196,7 @@ def test_a_packed_layer_is_the_plain_one_for_any_number_of_rows(bias: bool) -> N
 def test_layers_stay_plain_where_nothing_can_be_packed(monkeypatch) -> None:
     assert not can_pack(torch.nn.Linear(4, 4, device="meta"))
     assert not can_pack(torch.nn.Linear(4, 4).double())
-    monkeypatch.setattr(precision.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(products.platform, "machine", lambda: "arm64")
     model = small()
     codes = torch.randint(49, (1, 4, 21), generator=torch.Generator().manual_seed(1))
     quick = fast(model)

@@ -86,17 +86,6 @@ def test_a_take_does_not_depend_on_how_many_there_are(tiny_pipeline) -> None:
     assert not torch.equal(three.codes[0], three.codes[1])
 
 
-@pytest.mark.parametrize("n_frames", [115, 168, 320])
-@torch.inference_mode()
-def test_an_item_of_the_model_that_ships_does_not_depend_on_its_batch(n_frames: int) -> None:
-    pipeline = Pipeline.from_pretrained()
-    for model in (pipeline.coarse, pipeline.c2f):
-        assert model is not None
-        codes = torch.full((1, model.config.n_codebooks, n_frames), model.mask_token)
-        codes[..., ::5] = torch.arange(n_frames)[::5] % model.config.vocab_size
-        assert torch.equal(model.hidden(codes.repeat(3, 1, 1))[:1], model.hidden(codes))
-
-
 def test_codes_are_told_of_every_channel_of_every_take(tiny_pipeline) -> None:
     one, other = chord(0.5)[None], 0.1 * torch.randn(1, 1, 22050)
     for audio in (torch.cat([one, one]), torch.cat([one, other])):

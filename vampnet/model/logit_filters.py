@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from vampnet.model.products import linear
+
 
 def top_p_filter(logits: Tensor, top_p: float) -> Tensor:
     """-inf outside the smallest set of tokens whose probability exceeds ``top_p`` (1904.09751).
@@ -47,7 +49,12 @@ def pull_to_mean(token: Tensor, logits: Tensor, vectors: Tensor, pull: float) ->
     odds, draws and likeliest tokens jump from frame to frame, which is heard as attacks that no one
     played; this does not.
     """
-    mean = logits.softmax(-1) @ vectors
+    mean = _times(logits.softmax(-1), vectors.mT)
     chosen = vectors.take_along_dim(token[..., None], -2)
     wanted = torch.lerp(chosen, mean, pull)
-    return (wanted @ vectors.mT - vectors.square().sum(-1)[..., None, :] / 2).argmax(-1)
+    return (_times(wanted, vectors) - vectors.square().sum(-1)[..., None, :] / 2).argmax(-1)
+
+
+def _times(rows: Tensor, weight: Tensor) -> Tensor:
+    """``rows @ weight.mT``; of one codebook by the product whose rows are independent."""
+    return linear(rows, weight.contiguous()) if weight.dim() == 2 else rows @ weight.mT

@@ -15,11 +15,12 @@ tenth of the layers.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from vampnet.model.products import at_least_two_rows, onednn_offers, rows_independent
 
 PRECISIONS = ("auto", "float32", "int8", "bfloat16")
 INT8_FROM = 1_000_000  # parameters from which "auto" takes int8: below, nothing is gained
@@ -126,7 +127,12 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float (..., in) to float (..., out)."""
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        return at_least_two_rows(
+            lambda rows: torch.ops.mkldnn._linear_pointwise(
+                rows, self.packed, self.bias, "none", [], ""
+            ),
+            x,
+        )
 
     def __deepcopy__(self, memo: object) -> PackedLinear:
         """Itself: nothing changes it, and oneDNN's blocks cannot be copied."""
@@ -135,12 +141,7 @@ class PackedLinear(nn.Module):
 
 def can_pack(linear: nn.Linear) -> bool:
     """Whether :class:`PackedLinear` can stand for the layer here."""
-    weight = linear.weight
-    if weight.device.type != "cpu" or weight.dtype != torch.float32:
-        return False
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    return _onednn_offers(torch.ops.mkldnn, "_reorder_linear_weight", "_linear_pointwise")
+    return rows_independent(linear.weight.device, linear.weight.dtype)
 
 
 def choose_precision(model: nn.Module, wanted: str, device: str | torch.device) -> str:
@@ -229,10 +230,5 @@ def _processor_has(check: str) -> bool:
 
 def _can_pack_int8(weight: Tensor) -> bool:
     """Whether oneDNN's int8 product can stand for ``torch._int_mm`` here."""
-    offered = _onednn_offers(torch.ops.onednn, "qlinear_prepack", "qlinear_pointwise")
+    offered = onednn_offers(torch.ops.onednn, "qlinear_prepack", "qlinear_pointwise")
     return weight.device.type == "cpu" and offered and _has_int8_products()
-
-
-def _onednn_offers(space: object, *operators: str) -> bool:
-    """Whether this torch has oneDNN and its operators of these names."""
-    return torch.backends.mkldnn.is_available() and all(hasattr(space, o) for o in operators)

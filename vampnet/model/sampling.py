@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from vampnet.model.logit_filters import pull_to_mean, top_p_filter, typical_filter
+from vampnet.model.products import items_of
 from vampnet.system.token_checks import check_codes
 
 MAX_STEPS = 1000
@@ -332,13 +333,14 @@ def _draw(
     log_p = torch.zeros(open_.shape, device=open_.device)
     vectors = model.codebooks[model.n_conditioning_codebooks :]
     for p in range(open_.shape[1]):
-        here = open_[:, p]
-        if not here.any():
-            continue
-        logits = model.classify(hidden[here], p).float()
-        token[:, p][here], log_p[:, p][here] = choose(
-            logits, uniform[:, p][here], sampling, greedy, vectors[p]
-        )
+        for items in items_of(hidden, hidden.dtype):
+            here = open_[items, p]
+            if not here.any():
+                continue
+            logits = model.classify(hidden[items][here], p).float()
+            token[items, p][here], log_p[items, p][here] = choose(
+                logits, uniform[items, p][here], sampling, greedy, vectors[p]
+            )
     return token, log_p
 
 

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vampnet.model.products import Linear
+
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # query, key, value, bias
 GELU_SLOPE, GELU_CUBE = math.sqrt(2 / math.pi), 0.044715  # of GELU by tanh (arXiv 1606.08415)
 
@@ -39,10 +41,10 @@ class Attention(nn.Module):
     def __init__(self, dim: int, n_heads: int, dropout: float):
         super().__init__()
         self.n_heads, self.dropout = n_heads, dropout
-        self.query = nn.Linear(dim, dim, bias=False)
-        self.key = nn.Linear(dim, dim, bias=False)
-        self.value = nn.Linear(dim, dim, bias=False)
-        self.output = nn.Linear(dim, dim, bias=False)
+        self.query = Linear(dim, dim, bias=False)
+        self.key = Linear(dim, dim, bias=False)
+        self.value = Linear(dim, dim, bias=False)
+        self.output = Linear(dim, dim, bias=False)
         self.fused: nn.Module | None = None
         self.attend: Attend | None = None  # in place of the library's, for inference
 
@@ -69,7 +71,7 @@ class Attention(nn.Module):
         parts = (self.query, self.key, self.value)
         weights = [part.get_parameter("weight").detach() for part in parts]
         dim = weights[0].shape[1]
-        fused = nn.Linear(dim, 3 * dim, bias=False, device="meta")
+        fused = Linear(dim, 3 * dim, bias=False, device="meta")
         fused.weight = nn.Parameter(torch.cat(weights), requires_grad=False)
         self.fused = fused
         self.query = self.key = self.value = nn.Identity()
@@ -80,8 +82,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, dropout: float):
         super().__init__()
-        self.up = nn.Linear(dim, 4 * dim, bias=False)
-        self.down = nn.Linear(2 * dim, dim, bias=False)
+        self.up = Linear(dim, 4 * dim, bias=False)
+        self.down = Linear(2 * dim, dim, bias=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,15 +93,16 @@ class FeedForward(nn.Module):
 
 
 def _gated(signal: Tensor, gate: Tensor) -> Tensor:
-    """signal * GELU(gate), tanh-approximated: 0.5 x (1 + tanh z) is x * sigmoid(2 z).
+    """signal * GELU(gate), tanh-approximated: 0.5 x (1 + tanh z) is x / (1 + exp(-2 z)).
 
-    On a CPU the sigmoid, in few tensors, takes half the time; gradients want the library's.
+    On a CPU, torch's gelu and sigmoid round the last values of each thread's share otherwise than
+    the rest, so that an item would depend on its batch and on the threads; exp does not.
     """
     if torch.is_grad_enabled() or gate.device.type != "cpu":
         return signal * F.gelu(gate, approximate="tanh")
     x = gate.float()
-    made = x.square().mul_(2 * GELU_SLOPE * GELU_CUBE).add_(2 * GELU_SLOPE)
-    return made.mul_(x).sigmoid_().mul_(x).mul_(signal).to(signal.dtype)
+    made = x.square().mul_(-2 * GELU_SLOPE * GELU_CUBE).sub_(2 * GELU_SLOPE).mul_(x).exp_().add_(1)
+    return torch.div(x, made, out=made).mul_(signal).to(signal.dtype)
 
 
 class Layer(nn.Module):

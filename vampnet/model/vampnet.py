@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vampnet.model.products import Linear, items_of, linear
 from vampnet.model.transformer import Layer, RMSNorm
 from vampnet.system.token_checks import check_codes
 
@@ -96,7 +97,14 @@ def _scores(layer: nn.Module, x: Tensor, codebook: int | None, size: int) -> Ten
         return layer(x).unflatten(-1, (-1, size))
     rows = slice(codebook * size, (codebook + 1) * size)
     bias = layer.bias[rows] if isinstance(layer.bias, Tensor) else None
-    return F.linear(x, layer.get_parameter("weight")[rows], bias).unsqueeze(-2)
+    return linear(x, layer.get_parameter("weight")[rows], bias).unsqueeze(-2)
+
+
+def _products(directions: Tensor, books: Tensor) -> Tensor:
+    """float (..., P, latent_dim) and (P, V, latent_dim) to float (..., P, V)."""
+    if len(books) == 1:
+        return linear(directions, books[0])
+    return torch.einsum("...pl,pvl->...pv", directions, books)
 
 
 def _normal(*shape: int) -> Tensor:
@@ -131,13 +139,13 @@ class VampNet(nn.Module):
             Layer(c.embedding_dim, c.n_heads, c.dropout) for _ in range(c.n_layers)
         )
         self.norm = RMSNorm(c.embedding_dim)
-        self.classifier = nn.Linear(c.embedding_dim, rows)
+        self.classifier = Linear(c.embedding_dim, rows)
         self._made: dict[str, tuple[tuple[object, ...], Tensor]] = {}
         self.tied: nn.Linear | None = None
         self.bias_dtype: torch.dtype | None = None  # of the position bias; None = the layers'
         if c.tied_head_scale:
             latent = c.n_predicted_codebooks * c.latent_dim
-            self.tied = nn.Linear(c.embedding_dim, latent, bias=False)
+            self.tied = Linear(c.embedding_dim, latent, bias=False)
 
     @property
     def mask_token(self) -> int:
@@ -216,6 +224,13 @@ class VampNet(nn.Module):
 
     def hidden(self, codes: Tensor) -> Tensor:
         """What the classifier sees: int64 (B, N, T) in, float (B, T, D) out."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._hidden(codes)
+        parts = items_of(codes, self._layers_dtype)
+        made = [self._hidden(codes[part].contiguous()) for part in parts]
+        return made[0] if len(made) == 1 else torch.cat(made)
+
+    def _hidden(self, codes: Tensor) -> Tensor:
         x = self._embedded(self.latents(codes)).to(self._layers_dtype)
         bias = self._bias(codes.shape[-1], self.bias_dtype or x.dtype)
         for layer in self.layers:
@@ -231,7 +246,7 @@ class VampNet(nn.Module):
         weight, bias = self.embedding.weight, self.embedding.bias
         side = weight.shape[-1] // 2
         taps = F.pad(latents, (side, side)).unfold(-1, weight.shape[-1], 1)  # (B, W, T, K)
-        return F.linear(taps.transpose(1, 2).flatten(2), weight.flatten(1), bias)
+        return linear(taps.transpose(1, 2).flatten(2), weight.flatten(1), bias)
 
     @property
     def _layers_dtype(self) -> torch.dtype:
@@ -252,7 +267,7 @@ class VampNet(nn.Module):
             books = books if codebook is None else books[codebook : codebook + 1]
             latent = _scores(self.tied, hidden, codebook, c.latent_dim)
             direction = F.normalize(latent, dim=-1)
-            cosine = torch.einsum("...pl,pvl->...pv", direction, books.to(direction.dtype))
+            cosine = _products(direction, books.to(direction.dtype))
             logits = logits.add_(cosine, alpha=c.tied_head_scale)
         return logits if codebook is None else logits.squeeze(-2)
 
