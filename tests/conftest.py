@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +53,21 @@ def noise(
     """Gaussian noise (channels, samples) float32 of the given RMS, the same for the same seed."""
     rng = torch.Generator().manual_seed(seed)
     return amplitude * torch.randn(channels, round(duration_s * sample_rate), generator=rng)
+
+
+@pytest.fixture
+def heeded_signals() -> Iterator[None]:
+    """The signals that end a process, as from a terminal: a parent (nohup) may have ignored them.
+
+    Processes that a test starts inherit what is ignored.
+    """
+    usual = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL}
+    usual |= {"SIGHUP": signal.SIG_DFL}
+    numbers = {getattr(signal, name): how for name, how in usual.items() if hasattr(signal, name)}
+    before = {number: signal.signal(number, how) for number, how in numbers.items()}
+    yield
+    for number, how in before.items():
+        signal.signal(number, how)
 
 
 @pytest.fixture(scope="session")

@@ -355,6 +355,7 @@ def test_the_process_ends_with_the_exit_code(tmp_path):
     assert err == "vampnet: 'none.wav' does not exist; an audio file is needed\n"
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_stops_with_130_and_leaves_nothing(clip, tmp_path, tiny):
     line = ("vamp", clip, tmp_path / "out.wav", "--model", tiny, "--steps", 1000, "--dropout", 1)
@@ -366,6 +367,17 @@ def test_ctrl_c_stops_with_130_and_leaves_nothing(clip, tmp_path, tiny):
     assert (command.returncode, out) == (130, "") and time.monotonic() - start < 60
     assert "Traceback" not in err and err.endswith("vampnet: stopped; nothing was written\n")
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+@pytest.mark.usefixtures("heeded_signals")
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_an_interrupt_that_was_ignored_stops_nothing(clip, tmp_path, tiny):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup does; the process inherits it
+    command = process("vamp", clip, tmp_path / "out.wav", "--model", tiny, "--steps", 20)
+    assert command.stderr and command.stderr.readline() == "0 %\n"
+    command.send_signal(signal.SIGINT)
+    command.communicate(timeout=120)
+    assert command.returncode == 0 and (tmp_path / "out.wav").exists()
 
 
 def test_the_model_in_the_package_varies_a_clip(clip, tmp_path, capsys):

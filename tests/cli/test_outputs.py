@@ -155,6 +155,7 @@ def test_a_failure_in_the_middle_leaves_nothing(vamp, clip, tmp_path, monkeypatc
     assert files(tmp_path) == before and not list(tmp_path.glob(".vampnet*"))
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_signal_that_ends_the_process_leaves_no_hidden_folder(tmp_path, name):
@@ -172,6 +173,7 @@ def test_a_signal_that_ends_the_process_leaves_no_hidden_folder(tmp_path, name):
     assert "KeyboardInterrupt" in done.stderr and not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_signals_end_commands_in_order_and_are_given_back(monkeypatch, capsys):
     before, seen = signal.getsignal(signal.SIGTERM), []
