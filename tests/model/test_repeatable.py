@@ -29,7 +29,7 @@ def same_threads_after() -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=["float32", "int8", "bfloat16"])
 def shipped(request: pytest.FixtureRequest) -> tuple[str, Pipeline]:
-    return request.param, Pipeline.load(precision=request.param)
+    return request.param, Pipeline.from_pretrained(precision=request.param, keep_weights=False)
 
 
 def models(pipeline: Pipeline) -> list[VampNet]:
@@ -126,7 +126,7 @@ def test_a_choice_depends_on_its_row_alone(sampling: Sampling) -> None:
 @torch.inference_mode()
 def test_without_independent_rows_items_are_computed_one_by_one(monkeypatch) -> None:
     monkeypatch.setattr(products, "rows_independent", lambda device, dtype: False)
-    pipeline = Pipeline.load(precision="float32")
+    pipeline = Pipeline.from_pretrained(precision="float32", keep_weights=False)
     audio = torch.stack([chord(1.0, seed=1), chord(1.0, seed=2)])
     want = pipeline.vamp(audio, Prompt(period=7), FAST, 5, takes=2).codes[:2]
     assert torch.equal(pipeline.vamp(audio, Prompt(period=7), FAST, 5).codes, want)
