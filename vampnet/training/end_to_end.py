@@ -147,7 +147,7 @@ def train(
     device: str = "cpu",
     log: Log | None = None,
 ) -> Path:
-    """Train on a folder of audio files; returns ``work/model``, a folder ``Pipeline.from_pretrained`` reads.
+    """Train on a folder of audio files; returns ``work/model``, which ``from_pretrained`` reads.
 
     music: audio files, or a set made by ``data.pack`` or ``recipes.default_model prepare``, which
     is used as it is; or a data pack, one file (``datapack``), whose codec is taken, its decoder
