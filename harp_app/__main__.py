@@ -8,6 +8,7 @@ import sys
 
 from harp_app.server import serve
 from vampnet.system.allocator import keep_freed_memory
+from vampnet.system.errors import UserError
 
 
 def main() -> int:
@@ -26,7 +27,7 @@ def main() -> int:
     keep_freed_memory()
     try:
         serve(**vars(chosen))
-    except ValueError as error:
+    except (UserError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from pathlib import Path
 from harp_app.jobs.model_cache import DEFAULT
 from harp_app.jobs.storage import KEEP_S
 from harp_app.process import ENDPOINT_LIMITS, MAX_FILE_MB, check_takes
+from vampnet.system.errors import UserError
 
 LOOPBACK = "127.0.0.1"
 MAX_WAITING = 30  # gradio carries at most 40 requests at once
@@ -46,27 +47,27 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
-            raise ValueError(f"port is {self.port}; allowed is 0 to 65535")
+            raise UserError(f"port is {self.port}; allowed is 0 to 65535")
         if self.secret is not None and not re.fullmatch(r"[A-Za-z0-9_-]{4,64}", self.secret):
-            raise ValueError(
+            raise UserError(
                 f"the secret word is '{self.secret}'; allowed are 4 to 64 letters, digits, - and _"
             )
         if not 0 <= self.waiting <= MAX_WAITING or not 1 <= self.at_once <= 8:
-            raise ValueError(
+            raise UserError(
                 f"{self.at_once} jobs at once and {self.waiting} waiting; "
                 f"allowed are 1 to 8 and 0 to {MAX_WAITING}"
             )
         check_takes(self.takes)
         for name in ("max_seconds", "max_mb", "keep_s"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name):g}; allowed is above 0, finite")
+                raise UserError(f"{name} is {getattr(self, name):g}; allowed is above 0, finite")
         if not re.fullmatch(r"(https?://[^\s/?#]+)?(/[^\s?#]*)?", self.root_path or ""):
-            raise ValueError(
+            raise UserError(
                 f"the root path is '{self.root_path}'; allowed is a path like /vampnet "
                 "or an address like https://example.org/vampnet"
             )
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("TLS needs both files, the certificate and the key")
+            raise UserError("TLS needs both files, the certificate and the key")
 
     @property
     def prefix(self) -> str:

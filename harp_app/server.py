@@ -32,6 +32,7 @@ from vampnet.model.sampling import Sampling
 from vampnet.presets import Preset, presets
 from vampnet.prompt import Prompt
 from vampnet.system.device import choose_device
+from vampnet.system.errors import UserError
 
 if TYPE_CHECKING:
     from harp_app.protocol.routes import ASGIApp
@@ -113,7 +114,7 @@ def bind(host: str, port: int) -> socket.socket:
         port_alone = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
         choose = "another port" if port_alone else "an address of this machine, or 0.0.0.0 for all"
         reason = getattr(error, "strerror", None) or error
-        raise ValueError(
+        raise UserError(
             f"cannot listen on {host} port {port} ({reason}); choose {choose}"
         ) from error
     return listener
@@ -130,9 +131,9 @@ def _check_tls(options: Options) -> None:
     except ssl.SSLError as error:
         why = error.reason or "swapped, or no PEM files"
         files = f"'{options.tls_cert}' and '{options.tls_key}'"
-        raise ValueError(f"TLS: {files} are no certificate and its key ({why})") from None
+        raise UserError(f"TLS: {files} are no certificate and its key ({why})") from None
     except OSError as error:
-        raise ValueError(f"TLS: '{error.filename}' cannot be read ({error.strerror})") from None
+        raise UserError(f"TLS: '{error.filename}' cannot be read ({error.strerror})") from None
 
 
 def warm_up(models: Models, steps: int = 1) -> None:

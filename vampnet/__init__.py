@@ -26,6 +26,7 @@ _PUBLIC = {
     "Prompt": "vampnet.prompt",
     "Region": "vampnet.audio",
     "Sampling": "vampnet.model",
+    "UserError": "vampnet.system.errors",
     "Vamp": "vampnet.pipeline",
     "VampNet": "vampnet.model",
     "VampNetConfig": "vampnet.model",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vampnet.prompt.beats import Beats
+from vampnet.system.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ def check_name(path: str | Path) -> None:
     """ValueError where the name's suffix is none that a picture can be written as."""
     if Path(path).suffix.lower() not in SUFFIXES:
         name = Path(path).name
-        raise ValueError(f"the picture's name '{name}' must end in {', '.join(SUFFIXES)}")
+        raise UserError(f"the picture's name '{name}' must end in {', '.join(SUFFIXES)}")
 
 
 def spectrogram_db(samples: Tensor, sample_rate: int) -> Tensor:

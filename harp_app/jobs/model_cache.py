@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from vampnet import checkpoints
 from vampnet.checkpoints import download, is_model_folder
+from vampnet.checkpoints.folders import is_model_folder
 from vampnet.model.recommended import RecommendedSampling
+from vampnet.system.errors import UserError
 
 if TYPE_CHECKING:
     from vampnet.pipeline import Pipeline
@@ -46,7 +48,7 @@ class Models:
         if folder is not None:
             root = Path(folder)
             if not root.is_dir():
-                raise ValueError(f"the folder of models '{folder}' does not exist")
+                raise UserError(f"the folder of models '{folder}' does not exist")
             for place in sorted(root.iterdir()):
                 passed_over = place.name.startswith(".") or place.name == DEFAULT
                 if not passed_over and is_model_folder(place):
@@ -73,7 +75,7 @@ class Models:
         Raises ValueError for an unknown name or a model that cannot be loaded.
         """
         if name not in self._places:
-            raise ValueError(f"Model is '{name[:40]}'; choose {', '.join(self.names)}")
+            raise UserError(f"Model is '{name[:40]}'; choose {', '.join(self.names)}")
         with self._locks[name]:
             if name not in self._loaded:
                 log.info("loading model %s from %s", name, self._places[name])
@@ -84,7 +86,7 @@ class Models:
                     log.error("model %s cannot be loaded: %s", name, error, exc_info=not told)
                     # The default one is loaded at the start, for whoever named it.
                     asked_for = self._places[name] if name == DEFAULT else name
-                    raise ValueError(
+                    raise UserError(
                         f"The model '{asked_for}' cannot be loaded: {type(error).__name__}. "
                         "The server's log says why."
                     ) from error

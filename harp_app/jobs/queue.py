@@ -19,6 +19,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from vampnet.system.errors import UserError
+
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
@@ -30,7 +32,7 @@ class Cancelled(Exception):  # noqa: N818  (an end, not an error)
     """A job was stopped before its end; the text says by what."""
 
 
-class QueueFull(ValueError):
+class QueueFull(UserError):
     """So many jobs wait that no more are taken."""
 
 
@@ -95,7 +97,7 @@ class Jobs:
     ) -> None:
         """Make an empty queue. Raises ValueError for less than one job at once."""
         if at_once < 1 or waiting < 0:
-            raise ValueError(f"{at_once} jobs at once, {waiting} waiting; at least 1 and 0")
+            raise UserError(f"{at_once} jobs at once, {waiting} waiting; at least 1 and 0")
         self.at_once = at_once
         self.waiting = waiting
         self.stream_grace_s = stream_grace_s

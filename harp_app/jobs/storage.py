@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from vampnet.system.errors import UserError
+
 log = logging.getLogger(__name__)
 
 GONE = "The clip is no longer on the server; choose it again."
@@ -92,7 +94,7 @@ def renew(path: str | Path) -> None:
     try:
         os.utime(path)
     except FileNotFoundError:
-        raise ValueError(GONE) from None
+        raise UserError(GONE) from None
     except OSError:  # somebody else's: then no sweep of ours will take it
         pass
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import gradio as gr
 
+from vampnet.system.errors import UserError
+
 
 @dataclass
 class ModelCard:
@@ -68,7 +70,7 @@ def described(component: Any) -> dict[str, Any]:
         return {**common, "type": "toggle"}
     if isinstance(component, gr.Textbox):
         return {**common, "type": "text_box"}
-    raise ValueError(
+    raise UserError(
         f"HARP cannot draw a {type(component).__name__}; "
         "it draws Audio, JSON, Slider, Dropdown, Checkbox and Textbox"
     )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vampnet.cli.outputs import say
+from vampnet.system.errors import UserError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,9 +52,9 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def _pack(args: argparse.Namespace) -> None:
     if Path(args.file).is_dir():
-        raise ValueError(f"'{args.file}' is a folder; FILE is one file, the data pack to write")
+        raise UserError(f"'{args.file}' is a folder; FILE is one file, the data pack to write")
     if Path(args.file).exists() and not args.force:
-        raise ValueError(f"'{args.file}' is there already; --force overwrites it")
+        raise UserError(f"'{args.file}' is there already; --force overwrites it")
     from vampnet.training.end_to_end import pack_up
 
     made = pack_up(args.music, args.file, base=args.model, max_mib=args.max_mib, log=say)

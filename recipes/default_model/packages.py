@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vampnet.system.errors import UserError
+
 AR_MAGIC = b"!<arch>\n"
 AR_HEAD = 60  # bytes before a member: name 16, time 12, user 6, group 6, mode 8, size 10, end 2
 DATA = "data.tar"
@@ -50,17 +52,17 @@ class Words:
 def members(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
     """The members of an ``ar`` archive, as Debian's packages are. ValueError for anything else."""
     if data[:8] != AR_MAGIC:
-        raise ValueError(f"{name} is no Debian package")
+        raise UserError(f"{name} is no Debian package")
     at = 8
     while at + AR_HEAD <= len(data):
         head = data[at : at + AR_HEAD]
         try:
             size = int(head[48:58])
         except ValueError:
-            raise ValueError(f"{name} is damaged at byte {at}") from None
+            raise UserError(f"{name} is damaged at byte {at}") from None
         at += AR_HEAD
         if at + size > len(data):
-            raise ValueError(f"{name} ends too early: {len(data)} bytes, {at + size} expected")
+            raise UserError(f"{name} ends too early: {len(data)} bytes, {at + size} expected")
         yield head[:16].decode("ascii", "replace").rstrip(" /"), data[at : at + size]
         at += size + size % 2
 
@@ -74,7 +76,7 @@ def unpack(package: str | Path, target: str | Path) -> None:
     package, target = Path(package), Path(target)
     found = [m for m in members(package.read_bytes(), package.name) if m[0].startswith(DATA)]
     if not found:
-        raise ValueError(f"{package.name} holds no {DATA}")
+        raise UserError(f"{package.name} holds no {DATA}")
     name, content = found[0]
     if name.endswith(".zst"):
         content = _by_dpkg(package)
@@ -90,18 +92,18 @@ def unpack(package: str | Path, target: str | Path) -> None:
                 with place.open("wb") as file:
                     shutil.copyfileobj(stream, file)
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise ValueError(f"{package.name} cannot be unpacked: {error}") from None
+        raise UserError(f"{package.name} cannot be unpacked: {error}") from None
 
 
 def _by_dpkg(package: Path) -> bytes:
     program = shutil.which("dpkg-deb")
     if program is None:
-        raise ValueError(
+        raise UserError(
             f"{package.name} is packed with zstd; unpack it with `dpkg-deb -x` on a Debian machine"
         )
     done = subprocess.run([program, "--fsys-tarfile", str(package)], capture_output=True)
     if done.returncode:
-        raise ValueError(f"dpkg-deb cannot unpack {package.name}")
+        raise UserError(f"dpkg-deb cannot unpack {package.name}")
     return done.stdout
 
 
@@ -109,7 +111,7 @@ def documents(root: Path, package: str) -> Path:
     """The folder of a package's documents in an unpacked tree; ValueError where it is not."""
     folder = root / "usr/share/doc" / package
     if not (folder / "copyright").is_file():
-        raise ValueError(f"no copyright file of {package}; get it with: apt-get download {package}")
+        raise UserError(f"no copyright file of {package}; get it with: apt-get download {package}")
     return folder
 
 
@@ -122,7 +124,7 @@ def version(root: Path, package: str) -> str:
                 found = re.search(r"\(([^)]+)\)", file.readline())
             if found:
                 return found[1]
-    raise ValueError(f"no changelog of {package} tells its version")
+    raise UserError(f"no changelog of {package} tells its version")
 
 
 # Copyright files ---------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from recipes.default_model.attribution import attribution
 from recipes.default_model.packages import unpack
 from vampnet.checkpoints.folders import ATTRIBUTION
 from vampnet.system.atomic_file import whole_path
+from vampnet.system.errors import UserError
 from vampnet.training.data import MANIFEST, level, read_piece, store
 
 RATE_HZ = 44100
@@ -67,7 +68,7 @@ def prepare(
     plan, log, target = plan or Rendering(), log or (lambda line: None), Path(target)
     for name in ("minutes", "freedoom_minutes"):
         if not 0 <= getattr(plan, name) < math.inf:
-            raise ValueError(f"{name} is {getattr(plan, name)}; it must be 0 or above, with an end")
+            raise UserError(f"{name} is {getattr(plan, name)}; it must be 0 or above, with an end")
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="vampnet-") as folder:
         root = _root(Path(packages), Path(folder), log)
@@ -94,7 +95,7 @@ def _root(packages: Path, folder: Path, log: Log) -> Path:
     files = sorted(packages.glob("*.deb")) if packages.is_dir() else []
     if not files:
         names = " ".join(sources.PACKAGES)
-        raise ValueError(
+        raise UserError(
             f"'{packages}' has neither Debian packages (*.deb) nor a folder usr; on Debian: "
             f"apt-get download {names}"
         )

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from recipes.default_model.composing import Score
 from vampnet import audio
+from vampnet.system.errors import UserError
 
 TICKS_PER_BEAT = 480
 TICKS_PER_S = 960  # at MIDI's own tempo, 120 BPM; times are told in seconds here
@@ -49,7 +50,7 @@ def _mido() -> Any:
     try:
         import mido
     except ImportError:
-        raise ValueError("rendered music needs the package mido: pip install mido") from None
+        raise UserError("rendered music needs the package mido: pip install mido") from None
     return mido
 
 
@@ -85,10 +86,10 @@ def take_of_midi(name: str, data: bytes, longest_s: float) -> Take:
             if not message.is_meta and message.type != "sysex":
                 found.append((now, message.copy(time=0)))
     except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise ValueError(f"{name} is no MIDI file that can be read: {error}") from None
+        raise UserError(f"{name} is no MIDI file that can be read: {error}") from None
     sounding = [t for t, m in found if m.type == "note_on" and m.velocity]
     if not sounding:
-        raise ValueError(f"{name} has no notes")
+        raise UserError(f"{name} has no notes")
     return Take(name, min(longest_s, now), tuple(found))
 
 
@@ -100,7 +101,7 @@ def wad_music(file: str | Path) -> dict[str, bytes]:
     """
     data = Path(file).read_bytes()
     if len(data) < 12 or data[:4] not in (b"IWAD", b"PWAD"):
-        raise ValueError(f"{file} is no WAD file")
+        raise UserError(f"{file} is no WAD file")
     count, directory = struct.unpack("<ii", data[4:12])
     lumps = {}
     for entry in range(directory, directory + 16 * count, 16):
@@ -123,7 +124,7 @@ def find_soundfont(folder: str | Path | None = None) -> Path:
         found = [Path(f) for f in SOUNDFONTS if Path(f).is_file()]
     if not found:
         where = folder if folder is not None else ", ".join(SOUNDFONTS)
-        raise ValueError(
+        raise UserError(
             f"no soundfont in {where}; Debian's musescore-general-soundfont-small has one"
         )
     return found[0]
@@ -177,7 +178,7 @@ def render(takes: Sequence[Take], soundfont: str | Path, rate_hz: int = 44100) -
     """
     program = shutil.which("fluidsynth")
     if program is None:
-        raise ValueError("rendered music needs the program fluidsynth; Debian has a package of it")
+        raise UserError("rendered music needs the program fluidsynth; Debian has a package of it")
     data, starts = timeline(takes)
     with tempfile.TemporaryDirectory(prefix="vampnet-") as folder:
         midi, sound = Path(folder, "takes.mid"), Path(folder, "takes.wav")
@@ -187,12 +188,12 @@ def render(takes: Sequence[Take], soundfont: str | Path, rate_hz: int = 44100) -
         done = subprocess.run(line, capture_output=True, text=True, errors="replace")
         if done.returncode or not sound.is_file():
             said = " ".join(done.stderr.split())[-300:]
-            raise ValueError(f"fluidsynth gave no sound (exit code {done.returncode}): {said}")
+            raise UserError(f"fluidsynth gave no sound (exit code {done.returncode}): {said}")
         whole = audio.read(sound).samples.mean(0)
     pieces = []
     for take, start in zip(takes, starts, strict=True):
         first = round(start * rate_hz)
         pieces.append(whole[first : first + round(take.seconds * rate_hz)].clone())
         if not torch.any(pieces[-1]):
-            raise ValueError(f"fluidsynth rendered silence for {take.name}; is {soundfont} whole?")
+            raise UserError(f"fluidsynth rendered silence for {take.name}; is {soundfont} whole?")
     return pieces

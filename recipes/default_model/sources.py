@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from recipes.default_model import packages
 from recipes.default_model.packages import Words
+from vampnet.system.errors import UserError
 
 TRAIN, HELD_OUT, LOOPS, LEFT_OUT = "train", "heldout", "heldout_loops", "left out"
 Pairs = tuple[tuple[str, str], ...]
@@ -184,7 +185,7 @@ def items(root: Path, source: Source) -> Iterator[Item]:
     """
     number, paths = packages.version(root, source.package), _paths(root, source)
     if not paths:
-        raise ValueError(
+        raise UserError(
             f"{source.package} {number} has no music at {source.archive or source.files}"
         )
     for path in paths:
@@ -205,9 +206,9 @@ def check_rendering(root: Path) -> dict[str, str]:
     """Versions of soundfont and Freedoom in a tree; ValueError where their terms are not told."""
     text = (packages.documents(root, SOUNDFONT) / "copyright").read_text("utf-8", "replace")
     if SOUNDFONT_TERMS not in text or "Permission is hereby granted, free of charge" not in text:
-        raise ValueError(f"the copyright file of {SOUNDFONT} does not tell the licence MIT")
+        raise UserError(f"the copyright file of {SOUNDFONT} does not tell the licence MIT")
     text = (packages.documents(root, FREEDOOM) / "copyright").read_text("utf-8", "replace")
     words = packages.licence_of(text, "musics/d_runnin.mid")
     if words is None or words.licence != "BSD-3-Clause":
-        raise ValueError(f"the copyright file of {FREEDOOM} does not tell the licence BSD-3-Clause")
+        raise UserError(f"the copyright file of {FREEDOOM} does not tell the licence BSD-3-Clause")
     return {name: packages.version(root, name) for name in (SOUNDFONT, FREEDOOM)}

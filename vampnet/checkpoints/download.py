@@ -20,6 +20,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
+from vampnet.system.errors import UserError
 from vampnet.system.hashes import sha256
 
 HUB = "https://huggingface.co"  # HF_ENDPOINT names another, such as a mirror
@@ -35,7 +36,7 @@ TIMEOUT_S = 30.0  # without a single byte
 GOES_ON = "what has come stays, and the same command goes on from there"
 
 
-class DownloadError(ValueError):
+class DownloadError(UserError):
     """Weights that could not be fetched, and why."""
 
 
@@ -137,7 +138,7 @@ def _listing(repository: str) -> tuple[str, dict[str, HubFile]]:
 
 def _hex(text: str, digits: int) -> str:
     if not re.fullmatch(rf"[0-9a-f]{{{digits}}}", text):
-        raise ValueError(f"'{text}' is not {digits} hexadecimal digits")
+        raise UserError(f"'{text}' is not {digits} hexadecimal digits")
     return text
 
 

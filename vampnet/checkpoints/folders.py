@@ -33,6 +33,7 @@ from vampnet.codec import FAMILIES, Codec
 from vampnet.model import VampNet, VampNetConfig, lora
 from vampnet.model.recommended import FAMILY, RecommendedSampling
 from vampnet.system.atomic_file import whole_path
+from vampnet.system.errors import UserError
 from vampnet.system.hashes import sha256
 
 FORMAT = "vampnet"
@@ -124,7 +125,7 @@ def save_folder(
     a model has other weights than its config says, OSError where the disk takes no more.
     """
     if dtype not in (torch.float32, torch.float16):
-        raise ValueError(f"dtype is {dtype}; it must be torch.float32 or torch.float16")
+        raise UserError(f"dtype is {dtype}; it must be torch.float32 or torch.float16")
     for name, model in zip(STAGES, (coarse, c2f), strict=True):
         if model is not None:
             _check_plain(name, model)

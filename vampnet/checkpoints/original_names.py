@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vampnet.system.errors import UserError
+
 # Their words for the parts of the transformer, and ours, replaced in this order. Their norm_2
 # belongs to a branch that is never built.
 VAMPNET_NAMES = (
@@ -68,7 +70,7 @@ def read_codec(content: Mapping[str, Any]) -> tuple[str, dict[str, Any], State]:
     """
     state, kwargs = _split(content)
     if any(name.startswith("transformer.") for name in state):
-        raise ValueError("this is a VampNet model, not a codec")
+        raise UserError("this is a VampNet model, not a codec")
     family = "lac" if any(".mrf_blocks." in name for name in state) else "dac"
     sizes = {name: kwargs[name] for name in CODEC_KWARGS if name in kwargs}
     return family, sizes, codec_state(state)
@@ -81,7 +83,7 @@ def read_vampnet(content: Mapping[str, Any]) -> tuple[dict[str, Any], State, Sta
     """
     state, kwargs = _split(content)
     if any(name.startswith("quantizer.") for name in state):
-        raise ValueError("this is a codec, not a VampNet model")
+        raise UserError("this is a codec, not a VampNet model")
     sizes = {name: kwargs[name] for name in VAMPNET_KWARGS if name in kwargs}
     return sizes, *vampnet_state(state, sizes.get("vocab_size", DEFAULT_VOCAB_SIZE))
 
@@ -91,7 +93,7 @@ def read_adapters(content: Mapping[str, Any]) -> State:
     state = _tensors(content)
     others = [name for name in state if not is_adapter(name)]
     if others or not state:
-        raise ValueError(f"this must hold LoRA adapters only; it has {others[:4]}")
+        raise UserError(f"this must hold LoRA adapters only; it has {others[:4]}")
     return _renamed(state, vampnet_name)
 
 
@@ -125,7 +127,7 @@ def vampnet_state(state: Mapping[str, Tensor], vocab_size: Any) -> tuple[State, 
             # Theirs: channel v * P + c, a convolution of width 1. Ours: row c * V + v, a matrix.
             rows = named[name].flatten(1) if name.endswith("weight") else named[name]
             if not isinstance(vocab_size, int) or vocab_size < 1 or len(rows) % vocab_size:
-                raise ValueError(f"{name} has {len(rows)} rows, no multiple of {vocab_size} codes")
+                raise UserError(f"{name} has {len(rows)} rows, no multiple of {vocab_size} codes")
             named[name] = rows.unflatten(0, (vocab_size, -1)).transpose(0, 1).flatten(0, 1)
     return named, adapters
 
@@ -156,7 +158,7 @@ def folded(state: Mapping[str, Tensor]) -> State:
             norm = norm.view(-1, *[1] * (direction.ndim - 1))
             if length.shape != norm.shape:
                 found, allowed = tuple(length.shape), tuple(norm.shape)
-                raise ValueError(f"{stem}.weight_g has shape {found}; it must be {allowed}")
+                raise UserError(f"{stem}.weight_g has shape {found}; it must be {allowed}")
             result[f"{stem}.weight"] = direction.float() * (length.float() / norm)
     return result
 
@@ -165,7 +167,7 @@ def _renamed(state: Mapping[str, Tensor], rename: Callable[[str], str]) -> State
     result: State = {}
     for name, value in state.items():
         if rename(name) in result:
-            raise ValueError(f"{name} is there twice, under another name too")
+            raise UserError(f"{name} is there twice, under another name too")
         result[rename(name)] = value
     return result
 
@@ -175,7 +177,7 @@ def _split(content: Mapping[str, Any]) -> tuple[State, dict[str, Any]]:
     metadata = content.get("metadata")
     kwargs = metadata.get("kwargs") if isinstance(metadata, dict) else None
     if "state_dict" not in content or not isinstance(kwargs, dict):
-        raise ValueError(
+        raise UserError(
             f"this has {list(content)[:4]}; it must have state_dict and metadata with kwargs"
         )
     return _tensors(content["state_dict"]), kwargs
@@ -186,9 +188,9 @@ def _tensors(state: Any) -> State:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     )
     if not fits:
-        raise ValueError("the weights are not a dict of names and tensors")
+        raise UserError("the weights are not a dict of names and tensors")
     for name, value in state.items():
         plain = value.layout is torch.strided and not (value.is_meta or value.is_quantized)
         if not plain or value.is_complex():
-            raise ValueError(f"{name} is no plain tensor of real numbers")
+            raise UserError(f"{name} is no plain tensor of real numbers")
     return dict(state)

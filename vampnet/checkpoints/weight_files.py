@@ -17,6 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vampnet.system.errors import UserError
+
 SHOWN = 4  # names listed in an error
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -24,7 +26,7 @@ Result = TypeVar("Result")
 State = dict[str, Tensor]
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A weight file or folder that cannot be used, with the file and the reason."""
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vampnet.cli.models import chosen_model
 from vampnet.cli.vamp import MAX_TAKES
+from vampnet.system.errors import UserError
 
 if TYPE_CHECKING:
     from vampnet.presets import Preset
@@ -58,7 +59,7 @@ def _bench(args: argparse.Namespace) -> None:
 
 def _check(name: str, value: float, most: float) -> None:
     if not 0 < value <= most:
-        raise ValueError(f"{name} is {value:g}; allowed is above 0, to {most:g}")
+        raise UserError(f"{name} is {value:g}; allowed is above 0, to {most:g}")
 
 
 def _preset(name: str, steps: int | None) -> Preset:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vampnet.cli.models import chosen_model
 from vampnet.cli.outputs import GOES_ON, say
 from vampnet.cli.progress import Progress
+from vampnet.system.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +45,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     if args.jobs < 1:
-        raise ValueError(f"--jobs is {args.jobs}; allowed is 1 and up")
+        raise UserError(f"--jobs is {args.jobs}; allowed is 1 and up")
     chosen_model(args.model)  # before the imports, which take seconds
     import torch
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vampnet.cli.outputs import hidden_folder, say
 from vampnet.cli.progress import Progress
+from vampnet.system.errors import UserError
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -62,7 +63,7 @@ def _convert(args: argparse.Namespace) -> None:
     source, target = checkpoints.resolve(chosen_model(args.source)), _folder(args.target)
     config = target / checkpoints.CONFIG
     if config.exists() and not args.force:
-        raise ValueError(f"'{target}' holds a model already; --force overwrites it")
+        raise UserError(f"'{target}' holds a model already; --force overwrites it")
     dtype = torch.float16 if args.fp16 else torch.float32
     with hidden_folder(config if target.is_dir() else target) as folder:
         made = sorted(checkpoints.convert(source, folder, dtype=dtype).iterdir())
@@ -78,13 +79,13 @@ def chosen_model(typed: str) -> str:
     from vampnet.checkpoints.folders import is_model_folder, models
 
     if not typed.strip():
-        raise ValueError(
+        raise UserError(
             f"the model is '{typed}'; a name (see: vampnet models) or a folder is needed"
         )
     folder = Path(typed).expanduser()
     known = typed in models() or is_model_folder(folder)
     if not known and is_model_folder(folder / "model"):
-        raise ValueError(f"'{typed}' is no model folder, but holds one: {Path(typed) / 'model'}")
+        raise UserError(f"'{typed}' is no model folder, but holds one: {Path(typed) / 'model'}")
     return typed
 
 
@@ -92,9 +93,9 @@ def _folder(typed: str) -> Path:
     """The folder to write, those that it lies in made; ValueError where it cannot be one."""
     target = Path(typed)
     if not typed.strip() or (target.exists() and not target.is_dir()):
-        raise ValueError(f"cannot write '{typed}': that is not a folder's name")
+        raise UserError(f"cannot write '{typed}': that is not a folder's name")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"cannot write '{typed}': {error.strerror or error}") from None
+        raise UserError(f"cannot write '{typed}': {error.strerror or error}") from None
     return target

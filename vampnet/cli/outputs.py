@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from vampnet.system.errors import UserError
+
 HIDDEN = ".vampnet-"  # start of the names of folders that are gone at the end
 GOES_ON = "stopped; the same command goes on from here"
 
@@ -26,7 +28,7 @@ def hidden_folder(target: Path) -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix=HIDDEN, dir=target.resolve().parent)
     except OSError as error:
-        raise ValueError(f"cannot write '{target}': {error.strerror or error}") from None
+        raise UserError(f"cannot write '{target}': {error.strerror or error}") from None
 
 
 @contextmanager
@@ -45,7 +47,7 @@ def appearing(targets: Sequence[Path], overwrite: bool = True) -> Iterator[list[
         yield places
         for target in targets:
             if target.exists() and not overwrite:
-                raise ValueError(f"'{target}' is there by now; --force overwrites it")
+                raise UserError(f"'{target}' is there by now; --force overwrites it")
         for place, target in zip(places, targets, strict=True):
             if target.exists():
                 shutil.copymode(target, place)

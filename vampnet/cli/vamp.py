@@ -15,6 +15,7 @@ from vampnet.cli.option_table import PROMPT, SAMPLING, given
 from vampnet.cli.option_table import add as add_options
 from vampnet.cli.outputs import appearing, hidden_folder
 from vampnet.cli.progress import Progress
+from vampnet.system.errors import UserError
 
 if TYPE_CHECKING:
     from vampnet.audio.region import Region
@@ -108,11 +109,11 @@ def _preset(args: argparse.Namespace) -> Preset:
     offset_s = args.beat_offset_s or 0.0
     if not abs(offset_s) <= MAX_OFFSET_S:
         allowed = f"{-MAX_OFFSET_S:g} to {MAX_OFFSET_S:g}"
-        raise ValueError(f"--beat-offset-s is {offset_s:g}; allowed is {allowed}")
+        raise UserError(f"--beat-offset-s is {offset_s:g}; allowed is {allowed}")
     if args.bpm is not None:
         beat_grid(args.bpm, 0.0, offset_s)
     elif args.beat_offset_s is not None:
-        raise ValueError("--beat-offset-s tells where the first beat of a tempo is; give --bpm too")
+        raise UserError("--beat-offset-s tells where the first beat of a tempo is; give --bpm too")
     prompt = given(args, PROMPT)
     if args.ranges:
         prompt["ranges_s"] = parse_ranges(args.ranges, args.bpm, offset_s)
@@ -126,7 +127,7 @@ def _preset(args: argparse.Namespace) -> Preset:
 def _outputs(args: argparse.Namespace) -> list[Path]:
     """The file of each take: OUT itself, or OUT-1, OUT-2, ... before its suffix."""
     if not 1 <= args.takes <= MAX_TAKES:
-        raise ValueError(f"takes is {args.takes}; allowed is 1 to {MAX_TAKES}")
+        raise UserError(f"takes is {args.takes}; allowed is 1 to {MAX_TAKES}")
     from vampnet.pipeline import take_files
 
     return take_files(args.output, args.takes)
@@ -140,22 +141,20 @@ def _check_outputs(
 
     for typed in (args.output, args.picture or ""):
         if typed.endswith(tuple(filter(None, (os.sep, os.altsep)))):
-            raise ValueError(
-                f"cannot write '{typed}': it is a folder's name; a file name is needed"
-            )
+            raise UserError(f"cannot write '{typed}': it is a folder's name; a file name is needed")
     if args.picture:
         from vampnet.plot import check_name
 
         check_name(args.picture)
     if len({target.resolve() for target in targets}) < len(targets):
-        raise ValueError(f"the picture and the sound cannot both be '{args.picture}'")
+        raise UserError(f"the picture and the sound cannot both be '{args.picture}'")
     _check_suffix(args.output, args.input)
     for target in targets:
         check_writable(target)
         if target.exists() and not target.is_file():
-            raise ValueError(f"'{target}' is there already and is not a file of the usual kind")
+            raise UserError(f"'{target}' is there already and is not a file of the usual kind")
         if target.exists() and not args.force:
-            raise ValueError(f"'{target}' is there already; --force overwrites it")
+            raise UserError(f"'{target}' is there already; --force overwrites it")
         with hidden_folder(target) as folder:
             if target is files[0]:  # can the container hold this rate and these channels?
                 part = dataclasses.replace(region, native=region.native[:1])
@@ -169,4 +168,4 @@ def _check_suffix(output: str, source: str) -> None:
     suffix, own = Path(output).suffix.lower(), Path(source).suffix.lower()
     if suffix not in ("", own, *SUFFIXES):
         allowed = ", ".join(SUFFIXES if own in ("", *SUFFIXES) else (*SUFFIXES, own))
-        raise ValueError(f"cannot write '{output}': '{suffix}' is no known format; {allowed} are")
+        raise UserError(f"cannot write '{output}': '{suffix}' is no known format; {allowed} are")

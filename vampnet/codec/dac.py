@@ -13,6 +13,7 @@ from vampnet.codec.codec import Codec, check_sizes
 from vampnet.codec.fast import FastNetwork, HalfNetwork, usable
 from vampnet.codec.layers import Snake, down, residual_unit, same_conv, up
 from vampnet.codec.quantizer import ResidualQuantizer
+from vampnet.system.errors import UserError
 
 DILATIONS = (1, 3, 9)
 KERNEL = 7
@@ -91,7 +92,7 @@ class DAC(Codec):
 
     def _check_rates(self, encoder_rates: Sequence[int], decoder_rates: Sequence[int]) -> None:
         if prod(encoder_rates) != prod(decoder_rates):
-            raise ValueError(
+            raise UserError(
                 f"encoder_rates {list(encoder_rates)} and decoder_rates {list(decoder_rates)} "
                 "must have the same product"
             )

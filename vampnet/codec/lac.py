@@ -9,6 +9,7 @@ from torch import nn
 
 from vampnet.codec.dac import DAC
 from vampnet.codec.layers import Mean, residual_unit
+from vampnet.system.errors import UserError
 
 KERNELS = (3, 7, 11)
 DILATIONS = (1, 3, 5)
@@ -47,4 +48,4 @@ class LAC(DAC):
         super()._check_rates(encoder_rates, decoder_rates)
         odd = [rate for rate in (*encoder_rates, *decoder_rates) if rate % 2]
         if odd:
-            raise ValueError(f"LAC strides must be even, the file has {odd}")
+            raise UserError(f"LAC strides must be even, the file has {odd}")

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from vampnet.codec.codec import Codec, check_sizes
 from vampnet.codec.quantizer import ProductQuantizer
 from vampnet.codec.synthesis import REPEAT, Band, sound, three_bands
+from vampnet.system.errors import UserError
 
 LEVEL_FLOOR = 3e-5  # amplitude of a sine below which the bands stop listening (-90 dBFS)
 MAGNITUDE_FLOOR = 1e-6  # the same for the spectra that the decoder makes
@@ -331,4 +332,4 @@ def _check(kwargs: Mapping[str, Any]) -> None:
         ("momentum", is_number and 0 <= momentum < 1, "a number from 0 up, below 1"),
     ):  # fmt: skip
         if not fits:
-            raise ValueError(f"{name} is {kwargs[name]!r}; it must be {allowed}")
+            raise UserError(f"{name} is {kwargs[name]!r}; it must be {allowed}")

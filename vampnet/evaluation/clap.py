@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from vampnet.checkpoints.download import fetch_repository
+from vampnet.system.errors import UserError
 from vampnet.system.hashes import sha256
 
 WEIGHTS, CONFIG = "model*.safetensors", "config.json"
@@ -54,7 +55,7 @@ class ClapEmbedding:
         try:
             self.dims = self(torch.zeros(self.rate_hz)).shape[1]
         except (ValueError, RuntimeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"'{source}' has a network and a {CONFIGS[1]} that do not fit: {error}"
             ) from error
 
@@ -82,11 +83,11 @@ def _check(folder: Path, source: str) -> None:
     try:
         kind = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("model_type")
     except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"'{source}' is no CLAP: it has no {CONFIG} that can be read") from error
+        raise UserError(f"'{source}' is no CLAP: it has no {CONFIG} that can be read") from error
     if kind != "clap":
-        raise ValueError(f"'{source}' is no CLAP: its {CONFIG} names the model_type {kind!r}")
+        raise UserError(f"'{source}' is no CLAP: its {CONFIG} names the model_type {kind!r}")
     if not list(folder.glob(WEIGHTS)):
-        raise ValueError(
+        raise UserError(
             f"'{source}' has no {WEIGHTS}, and weights in a pickle are not read; on the hub their "
             "conversion is often at NAME@refs/pr/1, and docs/evaluation.md tells how to make one"
         )
@@ -97,7 +98,7 @@ def _library() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise ValueError(EXTRA) from error
+        raise UserError(EXTRA) from error
     return transformers
 
 
@@ -115,9 +116,9 @@ def _load(library: Any, folder: Path, source: str) -> tuple[Any, Any]:
             ear = library.ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"'{source}' cannot be loaded as CLAP: {reason}") from error
+        raise UserError(f"'{source}' cannot be loaded as CLAP: {reason}") from error
     if found["missing_keys"]:
-        raise ValueError(f"'{source}' is no whole CLAP: it lacks {min(found['missing_keys'])}")
+        raise UserError(f"'{source}' is no whole CLAP: it lacks {min(found['missing_keys'])}")
     return network.eval().requires_grad_(False), ear
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vampnet import audio
 from vampnet.audio.loudness import normalize
+from vampnet.system.errors import UserError
 from vampnet.system.file_tree import files_below
 from vampnet.system.hashes import sha256
 
@@ -92,7 +93,7 @@ def cut(folder: str | Path, rate_hz: int, n_clips: int, seconds: float) -> list[
     n_short = sum(file.duration_s < seconds for file in files)
     short = f"{n_short} of {len(files)} audio files are shorter than {seconds:g} s"
     if len(found) < LEAST_CLIPS:
-        raise ValueError(
+        raise UserError(
             f"'{folder}' gives {len(found)} clips of {seconds:g} s; at least {LEAST_CLIPS}"
             + f" ({short})" * bool(n_short)
         )
@@ -122,7 +123,7 @@ def _files(folder: Path) -> list[_File]:
     """
     if not folder.is_dir():
         kind = "is no folder" if folder.exists() else "is not there"
-        raise ValueError(f"'{folder}' {kind}; give a folder of audio files")
+        raise UserError(f"'{folder}' {kind}; give a folder of audio files")
     headers = {}
     for path in files_below(folder):
         with suppress(audio.AudioError):

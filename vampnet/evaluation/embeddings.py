@@ -19,6 +19,7 @@ from vampnet.evaluation import musicnn
 from vampnet.evaluation.clap import ClapEmbedding
 from vampnet.evaluation.mel_distance import log_mel
 from vampnet.evaluation.vggish import VggishEmbedding
+from vampnet.system.errors import UserError
 
 PATCH_S = 3.0
 PATCH_HOP_S = 3.0  # side by side, as the network's authors do
@@ -96,7 +97,7 @@ def named(text: str) -> Embedding:
     """
     kind, _, weights = text.partition("=")
     if kind not in KINDS or not weights:
-        raise ValueError(
+        raise UserError(
             f"embedding '{text}'; allowed are clap=FOLDER or NAME, vggish=FILE "
             "(musicnn and levels are always measured)"
         )

@@ -18,6 +18,7 @@ from vampnet.model.recommended import FAMILY, RecommendedSampling
 from vampnet.model.sampling import Sampling
 from vampnet.presets import Preset
 from vampnet.prompt import Prompt
+from vampnet.system.errors import UserError
 
 STEPS = (1, 4, 8, 12, 24, 36, 64, 72)
 PERIODS = (8, 16, 32)
@@ -209,6 +210,6 @@ def chosen(available: dict[str, Experiment], names: Sequence[str]) -> list[Exper
     """
     for name in names:
         if name not in available:
-            raise ValueError(f"no experiment '{name}'; there are {', '.join(available)}")
+            raise UserError(f"no experiment '{name}'; there are {', '.join(available)}")
     wanted = set(names or set(available) - set(ASKED_FOR)) | {"anchors"}
     return [experiment for name, experiment in available.items() if name in wanted]

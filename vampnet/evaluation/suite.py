@@ -25,6 +25,7 @@ from vampnet.evaluation.scores import Scores
 from vampnet.model.sampling import Sampling
 from vampnet.pipeline import Pipeline
 from vampnet.presets import presets
+from vampnet.system.errors import UserError
 
 CACHE, FIGURES, PAGE, TEXT = "cache", "figures", "report.html", "report.md"
 SAMPLING_OF = "large-variation"  # whose sampling is evaluated: it keeps as little as the prompts do
@@ -55,7 +56,7 @@ class Plan:
             ("workers", self.workers, 1),
         ):
             if not value >= least:
-                raise ValueError(f"{name} is {value}; allowed is {least} and up")
+                raise UserError(f"{name} is {value}; allowed is {least} and up")
 
 
 def evaluate(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vampnet.checkpoints.weight_files import read_safetensors, read_torch
+from vampnet.system.errors import UserError
 from vampnet.system.hashes import sha256
 
 RATE_HZ = 16000
@@ -96,16 +97,16 @@ def load(path: str | Path) -> VGGish:
     for name, wanted in network.state_dict().items():
         found = tuple(state[name].shape) if name in state else "missing"
         if found != tuple(wanted.shape):
-            raise ValueError(f"{path} is no VGGish: {name} is {found}, not {tuple(wanted.shape)}")
+            raise UserError(f"{path} is no VGGish: {name} is {found}, not {tuple(wanted.shape)}")
     if more := sorted(set(state) - set(network.state_dict())):
-        raise ValueError(f"{path} is no VGGish: it has a layer {more[0]}")
+        raise UserError(f"{path} is no VGGish: it has a layer {more[0]}")
     network.load_state_dict(state, assign=True)
     return network.eval().requires_grad_(False)
 
 
 def _width(path: Path, state: Mapping[str, Tensor], name: str, dims: int) -> int:
     if name not in state or state[name].ndim != dims:
-        raise ValueError(
+        raise UserError(
             f"{path} is no VGGish: it lacks {name} with {dims} dimensions; allowed is a file with "
             "the names of the published torch port"
         )

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from vampnet.system.errors import UserError
+
 ORIGINAL_TARGETS = (
     "attention.query",
     "attention.value",
@@ -37,9 +39,9 @@ class LoRAConfig:
 
     def __post_init__(self) -> None:
         if self.rank < 1:
-            raise ValueError(f"LoRA rank is {self.rank}; it must be 1 or more")
+            raise UserError(f"LoRA rank is {self.rank}; it must be 1 or more")
         if not self.targets:
-            raise ValueError("LoRA targets are empty; name at least one linear layer")
+            raise UserError("LoRA targets are empty; name at least one linear layer")
 
     @property
     def scale(self) -> float:
@@ -83,11 +85,11 @@ def apply(
     """
     config = config or LoRAConfig()
     if next(_adapted(model), None) is not None:
-        raise ValueError("the model has LoRA adapters already; merge or remove them first")
+        raise UserError("the model has LoRA adapters already; merge or remove them first")
     linears = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     for target in config.targets:
         if not any(_names(target, name) for name in linears):
-            raise ValueError(f"LoRA target {target!r} names none of the linear layers: {linears}")
+            raise UserError(f"LoRA target {target!r} names none of the linear layers: {linears}")
     model.requires_grad_(False)
     for name in linears:
         if any(_names(target, name) for target in config.targets):
@@ -138,11 +140,11 @@ def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     own = state_dict(model)
     strange = sorted(own.keys() ^ state.keys())
     if strange:
-        raise ValueError(f"LoRA layers do not fit the model; on one side only: {strange[:4]}")
+        raise UserError(f"LoRA layers do not fit the model; on one side only: {strange[:4]}")
     for name, value in state.items():
         if value.shape != own[name].shape:
             found, allowed = tuple(value.shape), tuple(own[name].shape)
-            raise ValueError(f"LoRA {name} has shape {found}; it must be {allowed}")
+            raise UserError(f"LoRA {name} has shape {found}; it must be {allowed}")
     for name, value in state.items():
         own[name].copy_(value)
 
@@ -155,7 +157,7 @@ def config_of(state: Mapping[str, Tensor], alpha: float = 1.0) -> LoRAConfig:
     names = [name[: -len(".lora_A")] for name in state if name.endswith(".lora_A")]
     ranks = {state[f"{name}.lora_A"].shape[0] for name in names}
     if len(ranks) != 1:
-        raise ValueError(f"LoRA adapters have ranks {sorted(ranks)}; all must have the same one")
+        raise UserError(f"LoRA adapters have ranks {sorted(ranks)}; all must have the same one")
     return LoRAConfig(rank=ranks.pop(), alpha=alpha, targets=tuple(names))
 
 

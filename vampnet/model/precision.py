@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from vampnet.model.products import at_least_two_rows, onednn_offers, rows_independent
+from vampnet.system.errors import UserError
 
 PRECISIONS = ("auto", "float32", "int8", "bfloat16")
 INT8_FROM = 1_000_000  # parameters from which "auto" takes int8: below, nothing is gained
@@ -152,7 +153,7 @@ def choose_precision(model: nn.Module, wanted: str, device: str | torch.device) 
     nothing). Raises ValueError for a name not in PRECISIONS.
     """
     if wanted not in PRECISIONS:
-        raise ValueError(f"precision is {wanted!r}; allowed is one of {', '.join(PRECISIONS)}")
+        raise UserError(f"precision is {wanted!r}; allowed is one of {', '.join(PRECISIONS)}")
     if wanted != "auto":
         return wanted
     kind = torch.device(device).type

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vampnet.model.logit_filters import pull_to_mean, top_p_filter, typical_filter
 from vampnet.model.products import items_of
+from vampnet.system.errors import UserError
 from vampnet.system.token_checks import check_codes
 
 MAX_STEPS = 1000
@@ -95,7 +96,7 @@ class Sampling:
         _check("sample_cutoff", self.sample_cutoff, 0.0, 1.0)
         _check("mean_pull", self.mean_pull, 0.0, 1.0)
         if not isinstance(self.by_codebook, bool):
-            raise ValueError(f"by_codebook is {self.by_codebook!r}; it must be True or False")
+            raise UserError(f"by_codebook is {self.by_codebook!r}; it must be True or False")
         if self.temperature < LEAST_TEMPERATURE:
             object.__setattr__(self, "temperature", 0.0)
 
@@ -105,9 +106,9 @@ def _check(name: str, value: Any, low: float, high: float) -> None:
     kind: Any = Integral if whole else Real
     if isinstance(value, bool) or not isinstance(value, kind):
         words = "whole number" if whole else "number"
-        raise ValueError(f"{name} is {value!r}; it must be a {words} from {low} to {high}")
+        raise UserError(f"{name} is {value!r}; it must be a {words} from {low} to {high}")
     if not low <= value <= high:
-        raise ValueError(f"{name} is {value}; allowed is {low} to {high}")
+        raise UserError(f"{name} is {value}; allowed is {low} to {high}")
 
 
 def schedule(progress: float) -> float:

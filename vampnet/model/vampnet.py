@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vampnet.model.products import Linear, items_of, linear
 from vampnet.model.transformer import Layer, RMSNorm
+from vampnet.system.errors import UserError
 from vampnet.system.token_checks import check_codes
 
 N_BUCKETS = 32  # relative positions share this many learned values a head
@@ -51,23 +52,23 @@ class VampNetConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.n_conditioning_codebooks < self.n_codebooks:
-            raise ValueError(
+            raise UserError(
                 f"n_conditioning_codebooks is {self.n_conditioning_codebooks}; "
                 f"it must lie in 0..{self.n_codebooks - 1}, below n_codebooks"
             )
         if self.embedding_dim % self.n_heads:
-            raise ValueError(
+            raise UserError(
                 f"embedding_dim {self.embedding_dim} is not a multiple of n_heads {self.n_heads}"
             )
         if self.embedding_kernel % 2 == 0:
-            raise ValueError(f"embedding_kernel is {self.embedding_kernel}; it must be odd")
+            raise UserError(f"embedding_kernel is {self.embedding_kernel}; it must be odd")
         if type(self.window_frames) is not int or 0 != self.window_frames < LEAST_WINDOW:
-            raise ValueError(
+            raise UserError(
                 f"window_frames is {self.window_frames!r}; it must be 0 (as the published models) "
                 f"or a whole number from {LEAST_WINDOW} up"
             )
         if not isinstance(self.tied_head_scale, int | float):
-            raise ValueError(f"tied_head_scale is {self.tied_head_scale!r}; it must be a number")
+            raise UserError(f"tied_head_scale is {self.tied_head_scale!r}; it must be a number")
 
     @property
     def n_predicted_codebooks(self) -> int:

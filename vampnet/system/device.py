@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import _int_mm  # pyright: ignore[reportPrivateImportUsage]
 
+from vampnet.system.errors import UserError
+
 GEMM_SIZE = 2048  # rows and columns of the matrices that give the machine's rate
 ACCELERATOR_GEMM_SIZE = 8192  # likewise where a smaller product would not fill the device
 COPY_BYTES = 2**28
@@ -51,7 +53,7 @@ def check_device(name: str | torch.device) -> None:
     try:
         torch.empty(1, device=torch.device(name)).cpu()  # as it is, None would be any device
     except (RuntimeError, AssertionError, NotImplementedError, TypeError):
-        raise ValueError(f"device '{name}' cannot be used on this machine; cpu can") from None
+        raise UserError(f"device '{name}' cannot be used on this machine; cpu can") from None
 
 
 def description(device: str = "cpu") -> str:

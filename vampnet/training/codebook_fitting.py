@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vampnet.codec.quantizer import ProductQuantizer, nearest
 from vampnet.codec.spectral import SpectralCodec, three_frame_mean
+from vampnet.system.errors import UserError
 
 CHUNK = 65536  # vectors compared with the codebook at once
 VECTORS_A_ROW = 4  # wanted where the music has as many frames: fewer make rows of single sounds
@@ -26,7 +27,7 @@ def k_means(x: Tensor, n_rows: int, iterations: int, rng: torch.Generator) -> Te
     x: float (M, D), M >= n_rows. Returns (n_rows, D). Raises ValueError for too few vectors.
     """
     if len(x) < n_rows:
-        raise ValueError(f"{len(x)} vectors cannot make {n_rows} codebook rows; use more audio")
+        raise UserError(f"{len(x)} vectors cannot make {n_rows} codebook rows; use more audio")
     rows = x[torch.randperm(len(x), generator=rng)[:n_rows]].clone()
     for _ in range(iterations):
         chosen = torch.cat([nearest(part, rows) for part in x.split(CHUNK)])

@@ -14,6 +14,7 @@ from torch import Tensor
 from vampnet import audio
 from vampnet.audio.loudness import normalize
 from vampnet.system.atomic_file import whole_path
+from vampnet.system.errors import UserError
 from vampnet.system.file_tree import files_below
 from vampnet.system.hashes import sha256
 
@@ -64,7 +65,7 @@ def _damage_told(manifest: Path) -> Iterator[Path]:
     try:
         yield manifest
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{manifest} is damaged; delete it and run again") from None
+        raise UserError(f"{manifest} is damaged; delete it and run again") from None
 
 
 def _stored(file: Path) -> np.ndarray:
@@ -76,7 +77,7 @@ def _stored(file: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError, SyntaxError, TypeError):
         found = None
     if found is None or found.ndim != 1 or found.dtype != np.int16:
-        raise ValueError(
+        raise UserError(
             f"{file} is damaged or missing; delete {file.parent} and run again what wrote it"
         )
     return found
@@ -151,7 +152,7 @@ def _copies(source: Path) -> dict[str, list[str]]:
 def _check_words(source: Path, names: Sequence[str], held_out: Sequence[str]) -> None:
     for word in held_out:
         if not any(word in name for name in names):
-            raise ValueError(f"no audio file of {source} has '{word}' in its path, to be held out")
+            raise UserError(f"no audio file of {source} has '{word}' in its path, to be held out")
 
 
 def _check_splits(
@@ -159,10 +160,10 @@ def _check_splits(
 ) -> None:
     splits = [entry["split"] for entry in entries]
     if not entries:
-        raise ValueError(f"{source} holds 0 readable audio files that are not silent; need 1")
+        raise UserError(f"{source} holds 0 readable audio files that are not silent; need 1")
     if "train" not in splits:
         words = ", ".join(held_out)
-        raise ValueError(
+        raise UserError(
             f"all {len(entries)} readable audio files of {source} are held out ({words}); "
             "leave 1 to train on"
         )
@@ -177,7 +178,7 @@ def read_piece(file: Path, rate_hz: int) -> Tensor:
 
 def _audible(samples: Tensor, name: str) -> Tensor:
     if not (samples.abs() >= 10 ** (SILENT_DBFS / 20)).any():
-        raise ValueError(f"{name} is silent: no sample is above {SILENT_DBFS:g} dBFS")
+        raise UserError(f"{name} is silent: no sample is above {SILENT_DBFS:g} dBFS")
     return samples
 
 

@@ -24,6 +24,7 @@ from vampnet import audio, checkpoints
 from vampnet.checkpoints.folders import ATTRIBUTION
 from vampnet.codec import Codec
 from vampnet.system.atomic_file import whole_path
+from vampnet.system.errors import UserError
 from vampnet.training.data import FULL_SCALE, Pack
 from vampnet.training.tokens import Tokens
 
@@ -59,7 +60,7 @@ def unsqueeze(data: bytes, bits: int, n_codebooks: int, n_frames: int) -> Tensor
     """The reverse of :func:`squeeze`: int16 (N, T). ValueError where the length is another."""
     each = math.ceil(bits * n_frames / 8)
     if len(data) != each * n_codebooks:
-        raise ValueError(f"the codes are {len(data)} bytes; {each * n_codebooks} expected")
+        raise UserError(f"the codes are {len(data)} bytes; {each * n_codebooks} expected")
     weights = (1 << np.arange(bits)).astype(np.int32)
     codes = np.empty((n_codebooks, n_frames), np.int16)
     for n, row in enumerate(np.frombuffer(data, np.uint8).reshape(n_codebooks, each)):
@@ -111,7 +112,7 @@ def write(
             archive.writestr(name, sound)
             index["clips"].append(place)
         if not index["clips"]:
-            raise ValueError(f"{max_mib} MiB hold no audio beside codes and codec; allow more")
+            raise UserError(f"{max_mib} MiB hold no audio beside codes and codec; allow more")
         archive.writestr(INDEX, json.dumps(index))
     if log:
         minutes = sum(n for _, _, n in index["clips"]) * codec.hop_length / pieces.rate_hz / 60
@@ -149,7 +150,7 @@ def read(file: str | Path) -> Material:
                 codec = checkpoints.load_codec(Path(folder, CODEC))
                 clips, clip_tokens = _read_clips(Path(folder), index, splits["train"], codec)
     except (zipfile.BadZipFile, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file} is no data pack: {error}") from None
+        raise UserError(f"{file} is no data pack: {error}") from None
     return Material(codec, splits["train"], splits.get("heldout"), clips, clip_tokens)
 
 
@@ -168,7 +169,7 @@ def base(file: str | Path) -> dict[str, Any] | None:
         with zipfile.ZipFile(file) as archive:
             return json.loads(archive.read(BASE)) if BASE in archive.namelist() else None
     except (zipfile.BadZipFile, ValueError) as error:
-        raise ValueError(f"{file} is no data pack: {error}") from None
+        raise UserError(f"{file} is no data pack: {error}") from None
 
 
 def _tokens(archive: zipfile.ZipFile, split: str, index: dict) -> Tokens:

@@ -18,6 +18,7 @@ from torch import Tensor
 from vampnet import checkpoints
 from vampnet.codec import Codec, SpectralCodec
 from vampnet.model import VampNet, VampNetConfig
+from vampnet.system.errors import UserError
 from vampnet.training import datapack, provenance
 from vampnet.training.codebook_fitting import fit_quantizers, fitting_step
 from vampnet.training.data import MANIFEST, Pack, pack
@@ -94,7 +95,7 @@ def plan(
     counts = {"steps": steps, "decoder_steps": decoder_steps, "minutes": minutes, **masked}
     for name, value in counts.items():
         if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}; it must be above 0, and not without end")
+            raise UserError(f"{name} is {value}; it must be above 0, and not without end")
     recipe = LARGE if device.startswith("cuda") else Recipe()
     changes: dict = dict(masked)
     if steps is not None:
@@ -119,7 +120,7 @@ def new_codec(pieces: Pack, recipe: Recipe) -> SpectralCodec:
     n_frames = sum(-(-len(sound) // codec.hop_length) for _, sound in pieces.pieces)
     if n_frames < rows:
         least = math.ceil(10 * rows * frame_s / 60) / 10
-        raise ValueError(
+        raise UserError(
             f"there are {n_frames * frame_s / 60:.1f} minutes of music to train on; a codec of its "
             f"own takes {least:.1f} minutes and more, or go on from a model (without --base none)"
         )
@@ -195,7 +196,7 @@ def _save(folder: Path, parts: Parts, metadata: dict, recipe: Recipe) -> Path:
     try:
         return checkpoints.save_folder(folder, *parts, metadata=metadata, dtype=torch.float16)
     except checkpoints.CheckpointError as error:
-        raise ValueError(
+        raise UserError(
             f"the trained weights cannot be kept: {error}; the likely reason is a learning rate "
             f"that is too high ({recipe.coarse.learning_rate:g}): take another WORK and a lower "
             "--learning-rate"
@@ -206,12 +207,12 @@ def _check_told(music: Path, base: str | Path | None, held_out: tuple[str, ...])
     """ValueError for a base or held-out words that this music leaves without a meaning."""
     carried = music.is_file()
     if carried and base != USUAL:
-        raise ValueError(
+        raise UserError(
             f"the base '{base or 'none'}' means nothing for the data pack '{music}', which brings "
             "its codec and whose models start from nothing; leave out --base"
         )
     if held_out and (carried or (music / MANIFEST).is_file()):
-        raise ValueError(
+        raise UserError(
             f"the held-out words {', '.join(held_out)} mean nothing for '{music}', which tells by "
             "itself what is held out; leave out --held-out"
         )
@@ -325,10 +326,10 @@ def pack_up(
     ``recipes.default_model prepare``, and for a size that is no number above 0.
     """
     if not max_mib > 0:
-        raise ValueError(f"max_mib is {max_mib}; it must be above 0")
+        raise UserError(f"max_mib is {max_mib}; it must be above 0")
     music, log = Path(music), log or (lambda line: None)
     if not (music / MANIFEST).is_file():
-        raise ValueError(
+        raise UserError(
             f"'{music}' has no {MANIFEST}; make it one with: recipes.default_model prepare"
         )
     codec = checkpoints.load_codec(checkpoints.resolve(base))

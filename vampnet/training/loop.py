@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vampnet.model.precision import has_bfloat16_products
 from vampnet.system.atomic_file import whole_path
+from vampnet.system.errors import UserError
 
 SAVE_EVERY_S = 120.0  # at the latest, whatever a step takes
 WARMUP_SHARE = 0.05  # of the time, where a plan is one of minutes
@@ -183,7 +184,7 @@ class _Training:
                 torch.cuda.set_rng_state(chance["cuda"], self.device)
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:REASON_CHARACTERS]
-            raise ValueError(
+            raise UserError(
                 f"{self.path} is damaged or of another model ({reason}); delete it and run again"
             ) from None
 
@@ -195,7 +196,7 @@ def _read(path: Path) -> Any:
     except PermissionError:
         raise
     except Exception:  # bytes that are no state: zip, pickle and torch raise all kinds
-        raise ValueError(f"{path} is damaged; delete it and run again") from None
+        raise UserError(f"{path} is damaged; delete it and run again") from None
 
 
 def _chance(device: torch.device) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ import torch
 from vampnet import checkpoints
 from vampnet.checkpoints.folders import ATTRIBUTION, CONFIG
 from vampnet.system.atomic_file import whole_path
+from vampnet.system.errors import UserError
 from vampnet.training import datapack
 from vampnet.training.data import MANIFEST, music_files, packed_names
 
@@ -79,7 +80,7 @@ def start_in(file: Path) -> Start | None:
     if told is None:
         return None
     if not isinstance(told, dict) or not told.keys() >= set(_TOLD):
-        raise ValueError(f"{file} is no data pack: {datapack.BASE} does not tell {_TOLD}")
+        raise UserError(f"{file} is no data pack: {datapack.BASE} does not tell {_TOLD}")
     name, licence, credit, facts = (told[key] for key in _TOLD)
     return Start(name, None, licence, credit, facts)
 
@@ -121,7 +122,7 @@ def check(work: Path, now: dict[str, Any], log: Callable[[object], None]) -> Non
             if not told:
                 return
             if begun:
-                raise ValueError(f"'{work}' holds a run from {told}; take another folder")
+                raise UserError(f"'{work}' holds a run from {told}; take another folder")
             log(f"'{work}' was begun with {told}; nothing is trained yet, so it begins again")
             if "files" in now["music"]:  # a set lies elsewhere, and may lie here
                 packed.unlink(missing_ok=True)
@@ -139,7 +140,7 @@ def _music(music: Path) -> dict[str, Any]:
         if file.is_file():
             return {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     if not music.is_dir():
-        raise ValueError(f"there is no music at '{music}': no folder and no data pack")
+        raise UserError(f"there is no music at '{music}': no folder and no data pack")
     files = {}
     for file in music_files(music):
         facts = file.stat()
@@ -161,7 +162,7 @@ def _read(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
         return {name: found[name] for name in ("base", "music", "held-out words")}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} cannot be read: {error!r}") from None
+        raise UserError(f"{file} cannot be read: {error!r}") from None
 
 
 def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -189,7 +190,7 @@ def _check_names(work: Path, music: dict[str, Any]) -> None:
         return
     for name in packed_names(manifest.parent):
         if name not in music["files"]:
-            raise ValueError(
+            raise UserError(
                 f"'{work}' holds a run from other music (it has '{name}'); take another folder"
             )
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vampnet.system.atomic_file import whole_path
+from vampnet.system.errors import UserError
 
 
 class Tokens:
@@ -28,9 +29,9 @@ class Tokens:
         try:
             tensors = load_file(str(path))
         except SafetensorError as error:
-            raise ValueError(f"{path} is damaged ({error}); delete it and run again") from None
+            raise UserError(f"{path} is damaged ({error}); delete it and run again") from None
         if set(tensors) != {"codes", "starts"}:
-            raise ValueError(f"{path} holds {sorted(tensors)}; a token file has codes and starts")
+            raise UserError(f"{path} holds {sorted(tensors)}; a token file has codes and starts")
         return cls(tensors["codes"], tensors["starts"])
 
     @classmethod
@@ -61,7 +62,7 @@ class Tokens:
         """
         room = (self.starts.diff() - n_frames + 1).clamp(min=0)
         if not room.any():
-            raise ValueError(
+            raise UserError(
                 f"a window has {n_frames} frames but the longest piece only {self.longest}; "
                 "take longer music or, for the masked models, fewer frames a window (--frames)"
             )

@@ -1,0 +1,64 @@
+"""What the command says of errors: a user's in one line, any other neutral, tracebacks on demand."""
+
+from __future__ import annotations
+
+import pytest
+
+import vampnet
+from vampnet import cli
+from vampnet.system.errors import UserError
+
+
+def fails_with(monkeypatch, error: Exception) -> None:
+    def run(args):
+        raise error
+
+    monkeypatch.setattr(cli, "GROUPS", (Group(run),))
+
+
+class Group:
+    """A group of one command, `go`."""
+
+    def __init__(self, run):
+        self.run = run
+
+    def add(self, command):
+        command("go", self.run, "goes")
+
+
+@pytest.fixture(autouse=True)
+def no_debug(monkeypatch):
+    monkeypatch.setenv("VAMPNET_DEBUG", "")
+
+
+def test_a_users_mistake_is_one_line(monkeypatch, capsys):
+    fails_with(monkeypatch, UserError("steps is 0; allowed is\n1 to 1000"))
+    assert cli.main(["go"]) == 1
+    assert capsys.readouterr().err == "vampnet: steps is 0; allowed is 1 to 1000\n"
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("shapes (2,) (3,)"), RuntimeError("x"), KeyError("k")]
+)
+def test_what_nobody_foresaw_is_neutral_and_names_the_way_to_the_traceback(
+    monkeypatch, capsys, error
+):
+    fails_with(monkeypatch, error)
+    assert cli.main(["go"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "VAMPNET_DEBUG=1" in said and str(error) not in said
+
+
+@pytest.mark.parametrize("how", [["--debug", "go"], ["go", "--debug"], ["go"]])
+def test_debug_shows_the_traceback(monkeypatch, capsys, how):
+    fails_with(monkeypatch, ValueError("shapes (2,) (3,)"))
+    if "--debug" not in how:
+        monkeypatch.setenv("VAMPNET_DEBUG", "1")
+    assert cli.main(how) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" in said and "shapes (2,) (3,)" in said
+
+
+def test_every_public_error_is_a_user_error():
+    assert issubclass(vampnet.UserError, ValueError)
+    assert issubclass(vampnet.AudioError, vampnet.UserError)
