@@ -18,6 +18,7 @@ from vampnet.pipeline.arguments import DRAWN_SEEDS, MAX_SEED
 from vampnet.presets import DEFAULT_PRESET, Preset
 from vampnet.prompt import Prompt
 from vampnet.prompt.time_ranges import parse_ranges
+from vampnet.system.errors import UserError
 
 MIN_BPM, MAX_BPM = 30.0, 300.0
 MAX_TEXT = 500  # characters of a text box
@@ -175,7 +176,7 @@ def table(presets: Mapping[str, Preset], models: Sequence[str]) -> tuple[Control
     Raises ValueError when there is no preset or no model to choose.
     """
     if not presets or not models:
-        raise ValueError(f"{len(presets)} presets and {len(models)} models; at least 1 of each")
+        raise UserError(f"{len(presets)} presets and {len(models)} models; at least 1 of each")
     names = tuple(presets)
     described = " ".join(f"{name}: {presets[name].description}" for name in names)
     return (
@@ -241,7 +242,7 @@ def read(
     seen and the values allowed.
     """
     if len(values) != len(controls):
-        raise ValueError(f"{len(values)} control values arrived; {len(controls)} are needed")
+        raise UserError(f"{len(values)} control values arrived; {len(controls)} are needed")
     seen = {c.field: _value(c, value) for c, value in zip(controls, values, strict=True)}
     labels = {control.field: control for control in controls}
     preset, changes = _over(presets[seen["preset"]], seen, labels)
@@ -292,30 +293,30 @@ def _value(control: Control, value: Any) -> Any:
         return _number(control, value)
     if control.kind == "toggle":
         if not isinstance(value, bool):
-            raise ValueError(f"{control.label} is {value!r:.40}; allowed is on or off")
+            raise UserError(f"{control.label} is {value!r:.40}; allowed is on or off")
         return value
     if not isinstance(value, str):
-        raise ValueError(f"{control.label} is {value!r:.40}; a text is needed")
+        raise UserError(f"{control.label} is {value!r:.40}; a text is needed")
     if control.kind == "text":
         if len(value) > MAX_TEXT:
-            raise ValueError(f"{control.label} has {len(value)} characters; {MAX_TEXT} are allowed")
+            raise UserError(f"{control.label} has {len(value)} characters; {MAX_TEXT} are allowed")
         return value.strip()
     if value not in control.choices:
-        raise ValueError(f"{control.label} is {value!r:.40}; choose {', '.join(control.choices)}")
+        raise UserError(f"{control.label} is {value!r:.40}; choose {', '.join(control.choices)}")
     return value
 
 
 def _number(control: Control, value: Any) -> float:
     allowed = f"allowed is {control.minimum:g} to {control.maximum:g} {control.unit}".rstrip()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{control.label} is {value!r:.40}; {allowed}")
+        raise UserError(f"{control.label} is {value!r:.40}; {allowed}")
     # Compared and not computed with: a whole number may be larger than any float.
     if not control.minimum - control.step < value < control.maximum + control.step:
         shown = f"{value:g}" if isinstance(value, float) else f"{value!r:.40}"
-        raise ValueError(f"{control.label} is {shown}; {allowed}")
+        raise UserError(f"{control.label} is {shown}; {allowed}")
     rounded = control.minimum + round((value - control.minimum) / control.step) * control.step
     if not control.minimum <= rounded <= control.maximum:
-        raise ValueError(f"{control.label} is {value:g}; {allowed}")
+        raise UserError(f"{control.label} is {value:g}; {allowed}")
     return round(rounded, 6)  # 0.35, not 0.35000000000000003
 
 
@@ -323,7 +324,7 @@ def _bpm(value: float) -> float | None:
     if value == 0:
         return None
     if value < MIN_BPM:
-        raise ValueError(
+        raise UserError(
             f"Tempo is {value:g} BPM; allowed is {MIN_BPM:g} to {MAX_BPM:g}, or 0 to detect it"
         )
     return value
@@ -333,5 +334,5 @@ def _seed(text: str, draw_seed: Callable[[], int]) -> int:
     if not text:
         return draw_seed()
     if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) > MAX_SEED:
-        raise ValueError(f"Seed is '{text[:40]}'; allowed is a whole number from 0 to {MAX_SEED}")
+        raise UserError(f"Seed is '{text[:40]}'; allowed is a whole number from 0 to {MAX_SEED}")
     return int(text)

@@ -20,6 +20,7 @@ from vampnet.presets import Preset
 from vampnet.prompt import Prompt
 from vampnet.prompt.beats import Beats
 from vampnet.prompt.time_ranges import clipped
+from vampnet.system.errors import UserError
 
 if TYPE_CHECKING:
     from vampnet.pipeline import Variation
@@ -114,7 +115,7 @@ class Processor:
         """
         settings = controls.read(values, self.controls, self.presets)
         if not path:
-            raise ValueError("No clip arrived; choose one first.")
+            raise UserError("No clip arrived; choose one first.")
         self.check_file(path)
         region = Region.read(path, self.limits)
         job.check()
@@ -142,7 +143,7 @@ class Processor:
         seen_mb = Path(path).stat().st_size / MEBI
         if seen_mb > self.max_file_mb:
             allowed = f"at most {self.max_file_mb:g} MB are allowed"
-            raise ValueError(f"The file is {seen_mb:.1f} MB; {allowed}.")
+            raise UserError(f"The file is {seen_mb:.1f} MB; {allowed}.")
 
     def _write(self, path: str, made: Variation, job: Turn) -> tuple[Path, ...]:
         folder = self.new_folder()
@@ -158,7 +159,7 @@ class Processor:
 def check_takes(takes: int) -> None:
     """Raise ValueError for another number of takes than an answer may have."""
     if not 1 <= takes <= MAX_TAKES:
-        raise ValueError(f"takes is {takes}; allowed is 1 to {MAX_TAKES}")
+        raise UserError(f"takes is {takes}; allowed is 1 to {MAX_TAKES}")
 
 
 def extension(path: str | Path, region: Region) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 from vampnet.model.recommended import check_profile
 from vampnet.model.sampling import Sampling
 from vampnet.prompt import Prompt
+from vampnet.system.errors import UserError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,7 +34,7 @@ DEFAULT_PRESET = "loop-variation"
 _PROFILE = "profile"
 
 
-class PresetError(ValueError):
+class PresetError(UserError):
     """A preset file that cannot be used: the file, the line and the reason."""
 
     def __init__(self, path: Path, line: int, reason: str) -> None:
@@ -66,12 +67,12 @@ def presets(folder: str | Path | None = None) -> dict[str, Preset]:
     if folder is not None:
         folder = Path(folder)
         if not folder.is_dir():
-            raise ValueError(f"{folder} is not a folder; presets are *.toml in a folder")
+            raise UserError(f"{folder} is not a folder; presets are *.toml in a folder")
         try:
             os.listdir(folder)  # a search for names passes over what it must not read
         except OSError as error:
             reason = error.strerror or error
-            raise ValueError(f"the folder of presets {folder} cannot be read: {reason}") from None
+            raise UserError(f"the folder of presets {folder} cannot be read: {reason}") from None
         found.update(_read_folder(folder))
     return found
 
@@ -80,7 +81,7 @@ def preset(name: str, folder: str | Path | None = None) -> Preset:
     """One of :func:`presets` by its name. Raises ValueError for one that there is not."""
     known = presets(folder)
     if name not in known:
-        raise ValueError(f"no preset '{name}'; there are {', '.join(known)}")
+        raise UserError(f"no preset '{name}'; there are {', '.join(known)}")
     return known[name]
 
 
@@ -96,7 +97,7 @@ def shipped_folder() -> Path:
     for place in places:
         if place.is_dir():
             return place
-    raise ValueError(f"the shipped presets are missing; they should lie in {places[0]}")
+    raise UserError(f"the shipped presets are missing; they should lie in {places[0]}")
 
 
 def load_preset(path: Path) -> Preset:
@@ -189,15 +190,15 @@ def _checked(kind: type, key: str, value: Any, default: Any) -> Any:
         return check_profile(value)
     if key == "period_phase" and isinstance(value, str):
         if value != RANDOM_PHASE:
-            raise ValueError(f"period_phase must be a number or {RANDOM_PHASE!r}, not {value!r}")
+            raise UserError(f"period_phase must be a number or {RANDOM_PHASE!r}, not {value!r}")
         return None
     if isinstance(default, bool) and not isinstance(value, bool):
-        raise ValueError(f"{key} must be true or false, not {value!r}")
+        raise UserError(f"{key} must be true or false, not {value!r}")
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(default, (int, float)) and not isinstance(default, bool) and not is_number:
-        raise ValueError(f"{key} must be a number, not {value!r}")
+        raise UserError(f"{key} must be a number, not {value!r}")
     if isinstance(default, int) and not isinstance(default, bool) and isinstance(value, float):
-        raise ValueError(f"{key} must be a whole number, not {value!r}")
+        raise UserError(f"{key} must be a whole number, not {value!r}")
     return getattr(kind(**{key: value}), key)
 
 

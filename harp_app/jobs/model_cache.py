@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from vampnet import checkpoints
 from vampnet.checkpoints import download, is_model_folder
-from vampnet.checkpoints.folders import is_model_folder
 from vampnet.model.recommended import RecommendedSampling
 from vampnet.system.errors import UserError
 

@@ -1,4 +1,4 @@
-"""What the command says of errors: a user's in one line, any other neutral, tracebacks on demand."""
+"""Errors of the command: a user's in one line, any other neutral, tracebacks on demand."""
 
 from __future__ import annotations
 

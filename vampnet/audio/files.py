@@ -31,6 +31,7 @@ from vampnet.audio.sample_format import (
     written_endian,
 )
 from vampnet.system.atomic_file import PartFile, whole
+from vampnet.system.errors import UserError
 
 StrPath = str | os.PathLike[str]
 
@@ -40,7 +41,7 @@ _LOSSY = ("MP3", "OGG")
 _FEW = 2 * mpeg.FRAME  # by so many samples the length of a lossy stream may be wrong
 
 
-class AudioError(ValueError):
+class AudioError(UserError):
     """A file that cannot be read or written as audio; one sentence for a musician."""
 
 

@@ -27,6 +27,7 @@ from vampnet.audio.sample_format import (
     format_for,
     native_to_float,
 )
+from vampnet.system.errors import UserError
 
 PEAK_CEILING_DBFS = -0.1
 # As a factor; one step of 16 bits lower, so that rounding to the steps of 16 bits or more cannot
@@ -129,9 +130,9 @@ class Region:
         spans = self.spans(ranges_s)
         if audio.ndim != 2 or audio.shape[0] not in (1, self.n_channels) or not audio.shape[1]:
             allowed = f"(1 or {self.n_channels}, at least 1)"
-            raise ValueError(f"generated audio has shape {tuple(audio.shape)}; allowed: {allowed}")
+            raise UserError(f"generated audio has shape {tuple(audio.shape)}; allowed: {allowed}")
         if not all_finite(audio):
-            raise ValueError("generated audio holds NaN or infinite samples; none are allowed")
+            raise UserError("generated audio holds NaN or infinite samples; none are allowed")
         made = resample(audio.detach().float(), audio_rate_hz, self.sample_rate, self.n_samples)
         balance = torch.tensor(self._balance(made.shape[0], match_loudness)).unsqueeze(1)
         made = made.cpu()
@@ -151,7 +152,7 @@ class Region:
         for start_s, end_s in sorted(ranges_s):
             last_s = self.duration_s + 1 / self.sample_rate
             if not 0 <= start_s < end_s <= last_s:
-                raise ValueError(
+                raise UserError(
                     f"range {start_s:g}-{end_s:g} s is not allowed; a range starts before it ends"
                     f" and lies within the region, 0-{self.duration_s:g} s"
                 )

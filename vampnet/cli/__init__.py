@@ -62,9 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _sentence(error: Exception) -> str:
     """One line for the terminal: written for users, or neutral for what nobody foresaw."""
     kind = type(error).__name__
-    if isinstance(
-        error, (UserError, OSError)
-    ):  # an OSError names the file and what the system says
+    if isinstance(error, (UserError, OSError)):  # an OSError names the file and reason
         return " ".join(str(error).split()) or kind
     if isinstance(error, MemoryError):
         return "take a shorter region: this one does not fit into the machine's memory"

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from vampnet.model.sampling import Sampling
+from vampnet.system.errors import UserError
 
 # Kinds of prompts, beside the default (something is kept throughout).
 PROFILES = {
@@ -37,7 +38,7 @@ class RecommendedSampling:
     def resolve(self, profile: str = "", *overrides: Mapping[str, Any]) -> Sampling:
         """Return the settings of a profile with ``overrides`` on top, the last one winning.
 
-        Raises ValueError for an unknown profile or field, and for a value out of range.
+        Raises UserError for an unknown profile or field, and for a value out of range.
         """
         check_profile(profile)
         merged = dict(self.profiles.get(profile, {}))
@@ -55,16 +56,16 @@ class RecommendedSampling:
     def from_config(cls, entry: object) -> RecommendedSampling:
         """Read the entry of ``config.json``; None gives :data:`FAMILY`.
 
-        Raises ValueError for an entry of another form, an unknown profile or field, and a value out
+        Raises UserError for an entry of another form, an unknown profile or field, and a value out
         of range.
         """
         if entry is None:
             return FAMILY
         if not isinstance(entry, Mapping) or not set(entry) <= {"default", "profiles"}:
-            raise ValueError(f"sampling is {entry!r:.80}; it holds 'default' and 'profiles'")
+            raise UserError(f"sampling is {entry!r:.80}; it holds 'default' and 'profiles'")
         default, profiles = entry.get("default", {}), entry.get("profiles", {})
         if not isinstance(profiles, Mapping):
-            raise ValueError(f"profiles is {profiles!r:.80}; it must be a table")
+            raise UserError(f"profiles is {profiles!r:.80}; it must be a table")
         made = cls(
             Sampling(**check_fields(default)),
             {check_profile(name): check_fields(values) for name, values in profiles.items()},
@@ -76,20 +77,20 @@ class RecommendedSampling:
 
 
 def check_profile(name: object) -> str:
-    """Return the name of a profile, "" being the default; ValueError for any other."""
+    """Return the name of a profile, "" being the default; UserError for any other."""
     if not isinstance(name, str) or (name and name not in PROFILES):
-        raise ValueError(f"profile is {name!r}; allowed is one of {', '.join(PROFILES)}")
+        raise UserError(f"profile is {name!r}; allowed is one of {', '.join(PROFILES)}")
     return name
 
 
 def check_fields(values: object) -> dict[str, Any]:
-    """Return settings by name as a dictionary; ValueError for names that Sampling lacks."""
+    """Return settings by name as a dictionary; UserError for names that Sampling lacks."""
     known = [f.name for f in fields(Sampling)]
     if not isinstance(values, Mapping):
-        raise ValueError(f"sampling is {values!r:.80}; it must map names to values")
+        raise UserError(f"sampling is {values!r:.80}; it must map names to values")
     for name in values:
         if name not in known:
-            raise ValueError(f"no sampling setting {name!r}; there are {', '.join(known)}")
+            raise UserError(f"no sampling setting {name!r}; there are {', '.join(known)}")
     return dict(values)
 
 

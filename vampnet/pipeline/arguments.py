@@ -14,64 +14,65 @@ from torch import Tensor
 from vampnet.audio import all_finite
 from vampnet.model import Sampling
 from vampnet.prompt import Prompt
+from vampnet.system.errors import UserError
 
 MAX_SEED = 2**63 - 1
 DRAWN_SEEDS = 2**31  # seeds drawn here stay short enough to be typed again
 
 
 def checked_seed(seed: int | None) -> int:
-    """Return the seed, 0 to 2^63 - 1, or a drawn one for None; ValueError for any other."""
+    """Return the seed, 0 to 2^63 - 1, or a drawn one for None; UserError for any other."""
     if seed is None:
         return secrets.randbelow(DRAWN_SEEDS)
     if not 0 <= whole_number("seed", seed) <= MAX_SEED:
-        raise ValueError(f"seed is {seed}; allowed is 0 to {MAX_SEED}")
+        raise UserError(f"seed is {seed}; allowed is 0 to {MAX_SEED}")
     return seed
 
 
 def whole_number(name: str, value: object, least: int | None = None) -> int:
-    """Return a whole number of any integer type as an int; ValueError for anything else."""
+    """Return a whole number of any integer type as an int; UserError for anything else."""
     try:
         whole = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         whole = None
     if whole is None or (least is not None and whole < least):
         more = "" if least is None else f", at least {least}"
-        raise ValueError(f"{name} is {value!r}; it must be a whole number{more}")
+        raise UserError(f"{name} is {value!r}; it must be a whole number{more}")
     return whole
 
 
 def check_types(
     audio: object, prompt: object, sampling: object, bpm: object, beat_offset_s: object
 ) -> None:
-    """ValueError for arguments of another type."""
+    """UserError for arguments of another type."""
     for name, value, kind in (
         ("audio", audio, Tensor),
         ("prompt", prompt, Prompt),
         ("sampling", sampling, Sampling),
     ):
         if not isinstance(value, kind):
-            raise ValueError(f"{name} is of {type(value)}; it must be a {kind.__name__}")
+            raise UserError(f"{name} is of {type(value)}; it must be a {kind.__name__}")
     for name, value in (("bpm", 0 if bpm is None else bpm), ("beat_offset_s", beat_offset_s)):
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise ValueError(f"{name} is {value!r}; it must be a number")
+            raise UserError(f"{name} is {value!r}; it must be a number")
 
 
 def check_audio(audio: Tensor) -> None:
-    """ValueError for audio that is not finite float32 (C, 1, S)."""
+    """UserError for audio that is not finite float32 (C, 1, S)."""
     if audio.dim() != 3 or audio.shape[1] != 1 or 0 in audio.shape:
-        raise ValueError(f"audio has shape {tuple(audio.shape)}; allowed is (channels, 1, samples)")
+        raise UserError(f"audio has shape {tuple(audio.shape)}; allowed is (channels, 1, samples)")
     if audio.dtype != torch.float32:
-        raise ValueError(f"audio is {audio.dtype}; it must be torch.float32")
+        raise UserError(f"audio is {audio.dtype}; it must be torch.float32")
     if not all_finite(audio):
-        raise ValueError("the audio holds values that are not finite numbers (NaN or infinity)")
+        raise UserError("the audio holds values that are not finite numbers (NaN or infinity)")
 
 
 def check_codebooks(prompt: Prompt, n_codebooks: int) -> None:
-    """ValueError for a prompt that keeps more codebooks than the codec has."""
+    """UserError for a prompt that keeps more codebooks than the codec has."""
     for name in ("codebooks_kept", "compression"):
         value = getattr(prompt, name)
         if value is not None and value > n_codebooks:
-            raise ValueError(f"{name} is {value}; allowed is 0 to {n_codebooks}, the codec's")
+            raise UserError(f"{name} is {value}; allowed is 0 to {n_codebooks}, the codec's")
 
 
 def take_files(target: str | os.PathLike[str], takes: int) -> list[Path]:

@@ -30,6 +30,7 @@ from vampnet.pipeline.arguments import (
 from vampnet.pipeline.results import Vamp
 from vampnet.prompt import Prompt
 from vampnet.prompt.beats import Beats, beat_grid, onsets, track
+from vampnet.system.errors import UserError
 from vampnet.system.random_streams import random_stream
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ class VampPipeline:
         recommended: RecommendedSampling = FAMILY,
         precision: str | None = None,
     ):
-        """ValueError where the fine model is conditioned on more or fewer codebooks than exist."""
+        """UserError where the fine model is conditioned on more or fewer codebooks than exist."""
         if c2f is not None and c2f.n_conditioning_codebooks != coarse.config.n_codebooks:
-            raise ValueError(
+            raise UserError(
                 f"the coarse model makes {coarse.config.n_codebooks} codebooks, the coarse-to-fine "
                 f"one is conditioned on {c2f.n_conditioning_codebooks}; they must be as many"
             )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vampnet.audio import resample
 from vampnet.prompt import beat_network
+from vampnet.system.errors import UserError
 
 TRACKERS = ("auto", "beat_this", "network", "envelope")
 SLOWEST_BPM, FASTEST_BPM = 20.0, 400.0
@@ -66,13 +67,13 @@ def beat_grid(
     Raises ValueError for a value outside these.
     """
     if not SLOWEST_BPM <= bpm <= FASTEST_BPM:
-        raise ValueError(f"bpm must be from {SLOWEST_BPM:g} to {FASTEST_BPM:g}, not {bpm}")
+        raise UserError(f"bpm must be from {SLOWEST_BPM:g} to {FASTEST_BPM:g}, not {bpm}")
     if not (math.isfinite(duration_s) and duration_s >= 0):
-        raise ValueError(f"duration_s must be a number from 0 up, not {duration_s}")
+        raise UserError(f"duration_s must be a number from 0 up, not {duration_s}")
     if not math.isfinite(offset_s):
-        raise ValueError(f"offset_s must be a number of seconds, not {offset_s}")
+        raise UserError(f"offset_s must be a number of seconds, not {offset_s}")
     if isinstance(beats_per_bar, bool) or beats_per_bar != int(beats_per_bar) or beats_per_bar < 1:
-        raise ValueError(f"beats_per_bar must be a whole number from 1 up, not {beats_per_bar}")
+        raise UserError(f"beats_per_bar must be a whole number from 1 up, not {beats_per_bar}")
     period = 60.0 / bpm
     tolerance = 1e-9
     first = math.ceil(-offset_s / period - tolerance)
@@ -95,7 +96,7 @@ def track(samples: Tensor, sample_rate: int, *, tracker: str = "auto") -> Beats:
     Raises ValueError for an unknown tracker and for one that cannot run here.
     """
     if tracker not in TRACKERS:
-        raise ValueError(f"tracker must be one of {', '.join(TRACKERS)}, not {tracker!r}")
+        raise UserError(f"tracker must be one of {', '.join(TRACKERS)}, not {tracker!r}")
     chosen = _choose(tracker)
     mono = _mono(samples, sample_rate)
     if len(mono) < _SHORTEST_S * _RATE_HZ:
@@ -160,7 +161,7 @@ def onset_envelope(mono: np.ndarray) -> np.ndarray:
 def _mono(samples: Tensor, sample_rate: int) -> np.ndarray:
     """Float32 (S,) at 22050 Hz with its peak at 1; empty for silence."""
     if samples.ndim not in (1, 2):
-        raise ValueError(f"samples must be (C, S) or (S,), not of shape {tuple(samples.shape)}")
+        raise UserError(f"samples must be (C, S) or (S,), not of shape {tuple(samples.shape)}")
     audio = samples.detach().float().cpu()
     audio = _mixed(audio) if audio.ndim == 2 else audio
     peak = float(audio.abs().max()) if audio.numel() else 0.0
@@ -188,7 +189,7 @@ def _choose(tracker: str) -> str:
         return next(name for name in TRACKERS[1:] if usable[name])
     if not usable[tracker]:
         allowed = ", ".join(name for name, can_run in usable.items() if can_run)
-        raise ValueError(f"tracker {tracker!r} is not installed here; there are: {allowed}")
+        raise UserError(f"tracker {tracker!r} is not installed here; there are: {allowed}")
     return tracker
 
 

@@ -18,6 +18,8 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
+from vampnet.system.errors import UserError
+
 # Times that come from frame numbers divided by the frame rate land a hair beside whole frames.
 _FRAME_TOLERANCE = 1e-6
 
@@ -72,7 +74,7 @@ class Prompt:
             _check_amount(name, getattr(self, name), largest)
         for name in ("downbeats_only", "loop"):
             if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
+                raise UserError(f"{name} must be true or false, not {getattr(self, name)!r}")
         object.__setattr__(self, "ranges_s", _checked_ranges(self.ranges_s))
 
     @property
@@ -115,7 +117,7 @@ class Prompt:
         _check_whole("batch", batch, 1)
         _check_amount("frame_rate_hz", frame_rate_hz, math.inf)
         if frame_rate_hz == 0:
-            raise ValueError(f"frame_rate_hz must be above 0, not {frame_rate_hz}")
+            raise UserError(f"frame_rate_hz must be above 0, not {frame_rate_hz}")
         kept = self._kept_by_period(n_frames, rng)
         kept |= self._kept_at_ends(n_frames, frame_rate_hz)
         if self.needs_beats:
@@ -166,7 +168,7 @@ class Prompt:
         times = downbeats_s if self.downbeats_only else beats_s
         if times is None:
             wanted = "downbeats_s" if self.downbeats_only else "beats_s"
-            raise ValueError(f"this prompt follows the beat and needs {wanted}, which is None")
+            raise UserError(f"this prompt follows the beat and needs {wanted}, which is None")
         before = _span(self.beat_before_ms, frame_rate_hz)
         after = _span(self.beat_ms, frame_rate_hz)
         kept = torch.zeros(n_frames, dtype=torch.bool)
@@ -180,7 +182,7 @@ class Prompt:
     ) -> Tensor:
         """Bool (T): the nearest whole number of frames, at least one, on either side."""
         if onsets_s is None:
-            raise ValueError("this prompt follows the onsets and needs onsets_s, which is None")
+            raise UserError("this prompt follows the onsets and needs onsets_s, which is None")
         side = _span(self.onset_ms, frame_rate_hz)
         kept = torch.zeros(n_frames, dtype=torch.bool)
         for time_s in _checked_times("onsets", onsets_s):
@@ -193,7 +195,7 @@ class Prompt:
         if self.dropout == 0:
             return kept
         if rng is None:
-            raise ValueError(f"dropout = {self.dropout} draws at random and needs rng, not None")
+            raise UserError(f"dropout = {self.dropout} draws at random and needs rng, not None")
         places = kept.nonzero().flatten()
         n_dropped = math.floor(self.dropout * len(places) + 0.5)
         order = torch.randperm(len(places), generator=rng, device=rng.device).cpu()
@@ -207,7 +209,7 @@ class Prompt:
         duration_s = n_frames / frame_rate_hz
         for start_s, end_s in self.ranges_s:
             if start_s >= duration_s or (math.isfinite(end_s) and end_s > duration_s + 1e-3):
-                raise ValueError(
+                raise UserError(
                     f"range {start_s:g}-{end_s:g} s must lie within the audio, 0-{duration_s:.3f} s"
                 )
             first = min(math.floor(start_s * frame_rate_hz + _FRAME_TOLERANCE), n_frames - 1)
@@ -241,26 +243,26 @@ def _check_whole(name: str, value: object, smallest: int, optional: bool = False
     if optional and value is None:
         return
     if isinstance(value, bool) or not isinstance(value, Integral) or value < smallest:
-        raise ValueError(f"{name} must be a whole number from {smallest} up, not {value!r}")
+        raise UserError(f"{name} must be a whole number from {smallest} up, not {value!r}")
 
 
 def _check_amount(name: str, value: object, largest: float) -> None:
     allowed = f"from 0 to {largest:g}" if math.isfinite(largest) else "from 0 up"
     most = min(largest, sys.float_info.max)  # a whole number may be larger than any float
     if not _is_number(value) or not 0 <= _plain(value) <= most:
-        raise ValueError(f"{name} must be a number {allowed}, not {value!r}")
+        raise UserError(f"{name} must be a number {allowed}, not {value!r}")
 
 
 def _checked_ranges(ranges: object) -> tuple[tuple[float, float], ...]:
     if not isinstance(ranges, (tuple, list)):
-        raise ValueError(f"ranges_s must be pairs of start and end in seconds, not {ranges!r}")
+        raise UserError(f"ranges_s must be pairs of start and end in seconds, not {ranges!r}")
     for pair in ranges:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ValueError(f"ranges_s must be pairs of start and end in seconds, not {pair!r}")
+            raise UserError(f"ranges_s must be pairs of start and end in seconds, not {pair!r}")
         _check_amount("a range's start", pair[0], math.inf)
         end = _plain(pair[1]) if _is_number(pair[1]) else None
         if end is None or not (pair[0] < end <= sys.float_info.max or end == math.inf):
-            raise ValueError(
+            raise UserError(
                 f"a range's end must be a number of seconds above its start {pair[0]!r}, "
                 f"not {pair[1]!r}"
             )
@@ -283,7 +285,7 @@ def _checked_times(what: str, times: Sequence[float]) -> list[float]:
             return found
     except (TypeError, ValueError, OverflowError):
         pass
-    raise ValueError(f"times of {what} must be finite numbers of seconds, not {times!r}")
+    raise UserError(f"times of {what} must be finite numbers of seconds, not {times!r}")
 
 
 def _frames_up(frames: float) -> int:
@@ -301,5 +303,5 @@ def _span(milliseconds: float, frame_rate_hz: float) -> int:
 def _draw(n: int, rng: torch.Generator | None, what: str) -> int:
     """A whole number from 0 to n - 1."""
     if rng is None:
-        raise ValueError(f"{what} draws at random and needs rng, not None")
+        raise UserError(f"{what} draws at random and needs rng, not None")
     return int(torch.randint(n, (1,), generator=rng, device=rng.device))

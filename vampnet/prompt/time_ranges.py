@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Sequence
 
+from vampnet.system.errors import UserError
+
 BEATS_PER_BAR = 4
 MAX_RANGES = 64
 SLACK_S = 0.05  # a range may end this far behind the clip
@@ -30,14 +32,14 @@ def parse_ranges(
     """
     items = [item.strip() for item in re.split(r"[,;\n]", text) if item.strip()]
     if len(items) > MAX_RANGES:
-        raise ValueError(f"Regenerate only has {len(items)} ranges; {MAX_RANGES} are allowed")
+        raise UserError(f"Regenerate only has {len(items)} ranges; {MAX_RANGES} are allowed")
     ranges_s, in_bars = [], False
     for item in items:
         found = _RANGE.fullmatch(item)
         in_seconds = bool(found and (found["s"] or found["end_s"]))
         in_bars = bool(found and found["bars"]) or (in_bars and not in_seconds)
         if not found or (in_bars and in_seconds) or not (in_bars or found["end"]):
-            raise ValueError(
+            raise UserError(
                 f"Regenerate only: '{item[:40]}' cannot be read; write seconds like 2-3.5, 6-7.25 "
                 "or, with a tempo set, bar 3-4"
             )
@@ -51,20 +53,20 @@ def _range(
     start, end = float(found["start"]), float(found["end"] or found["start"])
     if in_bars:
         if bpm is None:
-            raise ValueError(f"Regenerate only: '{item}' counts bars; set the tempo for that")
+            raise UserError(f"Regenerate only: '{item}' counts bars; set the tempo for that")
         if start < 1 or start % 1 or end % 1:
-            raise ValueError(f"Regenerate only: '{item}'; bars are whole numbers from 1")
+            raise UserError(f"Regenerate only: '{item}'; bars are whole numbers from 1")
         bar_s = BEATS_PER_BAR * 60.0 / bpm
         start, end = first_bar_s + (start - 1) * bar_s, first_bar_s + end * bar_s
         if start < end <= 0:
-            raise ValueError(
+            raise UserError(
                 f"Regenerate only: '{item}' ends before the clip starts; bar 1 is at"
                 f" {first_bar_s:g} s"
             )
         start = max(start, 0.0)
     if end <= start:
         wrong = "has no length" if end == start else "ends before it starts"
-        raise ValueError(f"Regenerate only: '{item}' {wrong}")
+        raise UserError(f"Regenerate only: '{item}' {wrong}")
     return start, end
 
 
@@ -78,7 +80,7 @@ def clipped(
     for start_s, end_s in ranges_s:
         slack_s = SLACK_S + (end_s * SLACK_BPM / bpm if bpm else 0.0)
         if start_s >= duration_s or duration_s + slack_s < end_s < math.inf:
-            raise ValueError(
+            raise UserError(
                 f"Regenerate only: {start_s:g}-{end_s:g} s lies outside the clip, "
                 f"which is {duration_s:.3f} s long."
             )
