@@ -16,7 +16,7 @@ from vampnet.system.errors import UserError
 
 log = logging.getLogger(__name__)
 
-GONE = "The clip is no longer on the server; choose it again."
+GONE = "Choose the clip again: it is no longer on the server."
 PREFIX = "vampnet-harp-"
 KEEP_S = 3600.0  # age at which a file is deleted
 ABANDONED_S = 24 * 3600.0  # age at which a folder that a crash left behind is deleted

@@ -18,15 +18,14 @@ from gradio.context import Context
 from gradio.data_classes import FileData
 
 from harp_app.controls import Control
-from harp_app.jobs.queue import Cancelled, Job, Jobs
+from harp_app.jobs.queue import CANCELLED, Cancelled, Job, Jobs
 from harp_app.jobs.storage import renew
 from harp_app.process import Answer, Mark, Processor
 from harp_app.protocol import wire
 from harp_app.protocol.errors import told
 
-# Under these keys the middleware leaves, in the ASGI scope, the job of a POST and its place in the
-# order of arrivals.
-SCOPE_JOB, SCOPE_ARRIVED = "vampnet.job", "vampnet.arrived"
+# Under these keys the middleware leaves, in the ASGI scope, the job of a POST and whose it is.
+SCOPE_JOB, SCOPE_CLIENT = "vampnet.job", "vampnet.client"
 
 CARD = {
     "name": "VampNet",
@@ -159,7 +158,7 @@ def mount_endpoint(
         if function.api_name == "process":
             function.preprocess = False  # values are checked here, in words that name the control
         if function.api_name == "cancel":
-            function.fn, function.cancels = _cancel_handler(jobs), []
+            function.fn, function.cancels = _answer_cancel, []
             function.is_cancel_function = False
     return made
 
@@ -171,6 +170,8 @@ def _process_handler(harp: Harp, jobs: Jobs, processor: Processor) -> Callable[.
         try:
             if path:
                 renew(path)  # it may have to wait
+                if cancel := jobs.cancels.of_job(job.client, _address(request), path):
+                    job.stop(CANCELLED, cancel)
             answer: Answer = await jobs.run(job, lambda job: processor(path, values, job))
         except Cancelled as end:
             raise gr.Error(str(end), print_exception=False) from None
@@ -193,12 +194,8 @@ def job_of(request: gr.Request, jobs: Jobs) -> Job:
     return job
 
 
-def _cancel_handler(jobs: Jobs) -> Callable[..., Any]:
-    async def cancel(request: gr.Request) -> None:
-        scope = getattr(request.request, "scope", None) or {}
-        jobs.cancel(_address(request), scope.get(SCOPE_ARRIVED) or jobs.next_number())
-
-    return cancel
+async def _answer_cancel() -> None:
+    """The middleware has stopped the jobs when the request arrived; this answers it."""
 
 
 def _address(request: gr.Request) -> str:

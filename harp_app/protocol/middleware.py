@@ -1,12 +1,13 @@
-"""What happens at the door of every request: jobs get a number, streams plain words, ends an ear.
+"""ASGI middleware: numbers jobs and cancels, rewrites SSE errors as text, detects disconnects.
 
-An ASGI middleware around gradio. It notes when each POST arrived (so that a cancel stops what
-came before it), finds out that a client has left, and puts sentences where gradio sends JSON.
+It lies around gradio. It notes when each POST arrived (so that a cancel stops what came before it),
+finds out that a client has left, and puts sentences where gradio sends JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -15,15 +16,19 @@ from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
 
+from harp_app.jobs.cancels import LONGEST_HOLD_S, MARGIN_S, Cancel, Upload
 from harp_app.jobs.queue import Job, Jobs
-from harp_app.protocol.endpoint import SCOPE_ARRIVED, SCOPE_JOB
+from harp_app.protocol.endpoint import SCOPE_CLIENT, SCOPE_JOB
 from harp_app.protocol.errors import ErrorLines, error_message
+from harp_app.protocol.job_streams import JobStream
 from harp_app.protocol.routes import ASGIApp, Receive, Scope, Send, answer
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_JOB = "This job is not known here; the server may have been restarted. Press Process again."
+UNKNOWN_JOB = "Press Process again: this job is not known here, the server may have been restarted."
 NO_MORE = {"type": "http.response.body", "body": b"", "more_body": False}
+CLIENT_HEADER = b"x-harp-client"  # newer HARPs send one value per model tab
+LONGEST_ANSWER = 1 << 16  # bytes of a response that is read here
 
 
 class Arrivals:
@@ -37,6 +42,7 @@ class Arrivals:
         self._jobs = jobs
         self._on_end = on_end
         self._listening: set[asyncio.Task[Any]] = set()  # streams of open pages
+        self._cancels: dict[str, Cancel] = {}  # by the stream that answers them
         self._closed = False
 
     def close(self) -> None:
@@ -76,18 +82,20 @@ class Arrivals:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].rstrip("/")
-        method = scope["method"]
-        if method == "POST" and path == "/gradio_api/call/process":
-            await self._job(scope, receive, send)
-            return
-        if method == "POST" and path == "/gradio_api/call/cancel":
-            scope[SCOPE_ARRIVED] = self._jobs.next_number()
-        if method == "GET" and path.startswith("/gradio_api/call/"):
-            stream = path.rsplit("/", 1)[-1]
-            await self._stream(path.split("/")[3] == "process", stream, scope, receive, send)
-        elif method == "GET" and path == "/gradio_api/queue/data":
+        posts = {
+            "/gradio_api/call/process": self._job,
+            "/gradio_api/call/cancel": self._cancel,
+            "/gradio_api/upload": self._upload,
+        }
+        if scope["method"] == "POST":
+            await posts.get(path, self._app)(scope, receive, send)
+        elif scope["method"] == "GET" and path.startswith("/gradio_api/call/"):
+            name, stream = path.split("/")[3], path.rsplit("/", 1)[-1]
+            take = self._job_stream if name == "process" else self._other_stream
+            await take(stream, scope, receive, send)
+        elif scope["method"] == "GET" and path == "/gradio_api/queue/data":
             await self._until_closed(self._page_stream(scope, receive, send))
-        elif method == "GET" and path.startswith("/gradio_api/heartbeat/"):
+        elif scope["method"] == "GET" and path.startswith("/gradio_api/heartbeat/"):
             await self._until_closed(self._app(scope, receive, send))
         else:
             await self._app(scope, receive, send)
@@ -101,49 +109,86 @@ class Arrivals:
         finally:
             self._listening.discard(task)
 
+    # -- what clients post
+
     async def _job(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST process: a job from now on; its stream's id stands in the response."""
-        job = self._jobs.arrive(scope["client"][0] if scope.get("client") else "?")
-        scope[SCOPE_JOB] = job
+        scope[SCOPE_CLIENT] = client_of(scope)
+        scope[SCOPE_JOB] = job = self._jobs.arrive(scope[SCOPE_CLIENT])
         taken = False
 
-        async def watch(message: MutableMapping[str, Any]) -> None:
+        def take(content: Any) -> None:
             nonlocal taken
-            if message["type"] == "http.response.body" and not taken:
-                stream = _event_id(message.get("body", b""))
-                if stream is not None:
-                    taken = True
-                    self._jobs.name_stream(stream, job)
-            await send(message)
+            stream = _event_id(content)
+            if stream is not None:
+                taken = True
+                self._jobs.name_stream(stream, job)
 
         try:
-            await self._app(scope, receive, watch)
+            await self._app(scope, receive, _reading(send, take))
         finally:
             if not taken:
                 self._jobs.forget(job)
 
-    async def _stream(
-        self, is_job: bool, stream: str, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """GET of a stream: sentences instead of JSON, and a client that leaves ends its job."""
+    async def _cancel(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """POST cancel: its jobs stop at once, and end for their clients when it was answered."""
+        cancel = Cancel(client_of(scope), self._jobs.next_number())
+        cancel.release_after(LONGEST_HOLD_S)
+        self._jobs.carry_out(cancel)
+
+        def take(content: Any) -> None:
+            stream = _event_id(content)
+            if stream is None:
+                cancel.release_after(MARGIN_S)
+                return
+            self._cancels[stream] = cancel
+            asyncio.get_running_loop().call_later(LONGEST_HOLD_S, self._cancels.pop, stream, None)
+
+        await self._app(scope, receive, _reading(send, take))
+
+    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """POST upload: noted from its first byte on, since a cancel may come before its last."""
+        upload = Upload(self._jobs.next_number())
+
+        def take(content: Any) -> None:
+            for path in content if isinstance(content, list) else ():
+                self._jobs.cancels.uploaded(address_of(scope), str(path), upload)
+
+        await self._app(scope, receive, _reading(send, take))
+
+    # -- what clients read
+
+    async def _job_stream(self, stream: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """GET of a job's stream; a client that leaves it before its end stops the job."""
         job = self._jobs.of_stream(stream)
-        if is_job and job is None:
+        if job is None:
             message = error_message(UNKNOWN_JOB).decode() + "\n\n"
             await answer(send, 200, message, "text/event-stream")
             return
-        if job is not None:
-            job.fetched = True
-        lines = ErrorLines(job.id if job else stream)
+        job.fetched = True
+        rewritten = JobStream(self._jobs, job, send)
 
         def left() -> None:
-            if job is not None and not lines.told_end and job.stop("The client left."):
+            if not rewritten.lines.told_end and job.stop("The client left."):
                 log.info("job %s stopped: its client left", job.id)
 
-        async def hear() -> MutableMapping[str, Any]:
+        async def watch() -> MutableMapping[str, Any]:
             message = await receive()
             if message["type"] == "http.disconnect":
                 left()
             return message
+
+        try:
+            await self._app(_uncompressed(scope), watch, rewritten.send)
+        finally:
+            rewritten.close()
+            left()
+            self._jobs.forget(job, stream)
+            self._on_end(stream)
+
+    async def _other_stream(self, stream: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """GET of the answer to ``controls`` or ``cancel``."""
+        lines = ErrorLines(stream)
 
         async def rewrite(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.body":
@@ -152,15 +197,14 @@ class Arrivals:
             await send(message)
 
         try:
-            await self._app(_uncompressed(scope), hear, rewrite)
+            await self._app(_uncompressed(scope), receive, rewrite)
         finally:
-            left()
-            if job is not None:
-                self._jobs.forget(job, stream)
             self._on_end(stream)
+            if (cancel := self._cancels.pop(stream, None)) is not None:
+                cancel.release_after(MARGIN_S)
 
     async def _page_stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The page's stream: when the browser leaves before it is at its end, so does its job."""
+        """A session's stream: when its reader leaves before its end, its jobs have no purpose."""
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         session = (query.get("session_hash") or [""])[0]
         ended = False
@@ -171,21 +215,61 @@ class Arrivals:
             ended = ended or b'"close_stream"' in body
             await send(message)
 
+        self._jobs.listen(session)
         try:
             await self._app(_uncompressed(scope), receive, watch)
         finally:
-            job = self._jobs.of_stream(session)
-            if job is not None and not ended and job.stop("The page was closed."):
-                log.info("job %s stopped: its page was closed", job.id)
+            if self._jobs.unlisten(session) and not ended:
+                stopped = self._jobs.stop_stream(session, "The page was closed.")
+                log.info("a page was closed, which stopped %d jobs", stopped)
 
 
-def _event_id(body: bytes) -> str | None:
+def _reading(send: Send, take: Callable[[Any], None]) -> Send:
+    """A ``send`` that gives ``take`` what a short JSON response says, just before its end is sent.
+
+    None where it is no JSON. The client can act on it only afterwards.
+    """
+    body = b""
+
+    async def read_and_send(message: MutableMapping[str, Any]) -> None:
+        nonlocal body
+        if message["type"] == "http.response.body":
+            if len(body) < LONGEST_ANSWER:
+                body += message.get("body", b"")
+            if not message.get("more_body"):
+                take(_parsed(body))
+        await send(message)
+
+    return read_and_send
+
+
+def _parsed(body: bytes) -> Any:
     try:
-        found = json.loads(body)
+        return json.loads(body)
     except ValueError:
         return None
-    stream = found.get("event_id") if isinstance(found, Mapping) else None
+
+
+def _event_id(content: Any) -> str | None:
+    """The id of the stream on which a result can be read, from the response to its POST."""
+    stream = content.get("event_id") if isinstance(content, Mapping) else None
     return stream if isinstance(stream, str) else None
+
+
+def address_of(scope: Scope) -> str:
+    """Return the network address of the one who asks."""
+    return scope["client"][0] if scope.get("client") else "?"
+
+
+def client_of(scope: Scope) -> str:
+    """Return whose jobs a cancel stops: a tab of HARP where it says which, else an address.
+
+    The header's value is hashed, so that logs hold nothing of it.
+    """
+    for name, value in scope["headers"]:
+        if name.lower() == CLIENT_HEADER and value.strip():
+            return "tab " + hashlib.sha256(value.strip()).hexdigest()[:16]
+    return address_of(scope)
 
 
 def _uncompressed(scope: Scope) -> Scope:

@@ -1,4 +1,4 @@
-"""Errors of the command: a user's in one line, any other neutral, tracebacks on demand."""
+"""What the command says of errors: one line, neutral where unexpected, tracebacks on demand."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_users_mistake_is_one_line(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("shapes (2,) (3,)"), RuntimeError("x"), KeyError("k")]
+    "error", [ValueError("shape (2, 3)"), RuntimeError("x y"), KeyError("k k")]
 )
 def test_what_nobody_foresaw_is_neutral_and_names_the_way_to_the_traceback(
     monkeypatch, capsys, error

@@ -146,7 +146,7 @@ def test_what_breaks_inside_is_named_by_an_id_that_the_log_has(client, site, tmp
         shown = shown_error(client.process, clip(tmp_path))
     finally:
         site.pipeline.codec = codec
-    assert shown.startswith("Something went wrong in the server; its log has the details under")
+    assert shown.startswith("Press Process again; something went wrong in the server")
     job_id = shown.rstrip(".").rsplit(" ", 1)[1]
     (record,) = [r for r in caplog.records if r.exc_info and job_id in r.getMessage()]
     assert "AttributeError" in repr(record.exc_info[1])
@@ -223,7 +223,7 @@ def test_a_clip_that_waits_is_not_swept_and_one_that_was_swept_is_told(slow, sit
     os.utime(uploaded, (0, 0))
     site.endpoint.storage.sweep()
     told = shown_error(slow.outcome, slow.start(uploaded, slow.values()))
-    assert told == "The clip is no longer on the server; choose it again."
+    assert told == "Choose the clip again: it is no longer on the server."
 
 
 def test_files_are_gone_after_the_server(harp, tmp_path):

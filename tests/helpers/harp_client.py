@@ -33,10 +33,14 @@ def float32(value: float) -> float:
 
 
 class HarpClient:
-    """HARP with one endpoint loaded by its address."""
+    """HARP with one endpoint loaded by its address.
 
-    def __init__(self, address: str) -> None:
+    tab: what a HARP newer than 3.0.1 sends as x-harp-client with process and cancel.
+    """
+
+    def __init__(self, address: str, tab: str | None = None) -> None:
         self.address = address.rstrip("/")
+        self.tab = tab
         parts = urlsplit(self.address)
         self.host, self.port, self.base = parts.hostname or "", parts.port, parts.path
         self.inputs: list[dict[str, Any]] = []
@@ -56,6 +60,8 @@ class HarpClient:
     def post(self, name: str, data: list[Any]) -> str:
         body = json.dumps({"data": data}).encode()
         kind = {"Content-Type": "application/json"}
+        if self.tab is not None and name in ("process", "cancel"):
+            kind["x-harp-client"] = self.tab
         connection, response = self.request("POST", f"/gradio_api/call/{name}", body, kind)
         text = response.read().decode()
         connection.close()
@@ -77,17 +83,26 @@ class HarpClient:
                 if not event and ("complete" in line or "error" in line):
                     event = "error" if "error" in line else "complete"
                 elif event:
-                    data = line.removeprefix("data: ")
+                    data = line if event == "error" else line.removeprefix("data: ")
                     break
         finally:
             connection.close()
         if event == "error":
             if "503" in data:
                 data = "The gradio app is currently paused by the developer"
-            if data == "null":
+            if data == "data: null":
                 data = "Your ZeroGPU quota has been reached"
             raise HarpError(data)
         return data
+
+    def whole_stream(self, name: str, event_id: str) -> bytes:
+        """Every byte of a stream, to its end."""
+        connection, response = self.request(
+            "GET", f"/gradio_api/call/{name}/{event_id}", timeout=None
+        )
+        content = response.read()
+        connection.close()
+        return content
 
     def load(self) -> dict[str, Any]:
         """The card and the controls, as after pressing Load."""
@@ -162,6 +177,18 @@ class HarpClient:
     def cancel(self) -> str:
         """Press Cancel: post and read the answer, as HARP does on its window's thread."""
         return self.stream("cancel", self.post("cancel", []), TIMEOUT_S)
+
+
+def events(stream: bytes) -> list[tuple[str, str]]:
+    """Event and data of each message, as readers of server-sent events parse them."""
+    found = []
+    for message in stream.decode().split("\n\n"):
+        fields = [line.partition(":") for line in message.split("\n") if line]
+        event = [value.removeprefix(" ") for name, _, value in fields if name == "event"]
+        data = [value.removeprefix(" ") for name, _, value in fields if name == "data"]
+        if event or data:
+            found.append((event[-1] if event else "message", "\n".join(data)))
+    return found
 
 
 def status(address: str, method: str = "GET", path: str = "/", body: bytes | None = None) -> int:

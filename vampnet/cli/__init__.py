@@ -21,7 +21,7 @@ from vampnet.cli.outputs import ended_in_order
 from vampnet.system.allocator import keep_freed_memory
 from vampnet.system.errors import DEBUG, UserError, debug
 
-OK, FAILED, STOPPED = 0, 1, 130  # argparse itself ends with 2
+OK, MISTAKE, STOPPED = 0, 1, 130  # argparse itself ends with 2
 GROUPS = (vamp, models, train, evaluate, bench, serve)  # in the order of the help
 
 
@@ -56,13 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug():
             traceback.print_exc()
         _complain(_sentence(error))
-        return FAILED
+        return MISTAKE
 
 
 def _sentence(error: Exception) -> str:
     """One line for the terminal: written for users, or neutral for what nobody foresaw."""
     kind = type(error).__name__
-    if isinstance(error, (UserError, OSError)):  # an OSError names the file and reason
+    if isinstance(error, (UserError, OSError)):  # an OSError has the file and the reason
         return " ".join(str(error).split()) or kind
     if isinstance(error, MemoryError):
         return "take a shorter region: this one does not fit into the machine's memory"

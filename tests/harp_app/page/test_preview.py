@@ -88,7 +88,7 @@ def test_a_clip_that_is_looked_at_stays(tmp_path, monkeypatch):
         lambda: open_clip(str(path), work),
         lambda: show_mask(seen, Heard(), settings, pipeline, work.limits),
     ):
-        with pytest.raises(ValueError, match="no longer on the server; choose it again"):
+        with pytest.raises(ValueError, match="it is no longer on the server"):
             look()
 
 

@@ -62,7 +62,7 @@ def test_controls_answer_at_once_while_jobs_run_and_the_queue_is_full(slow, site
         slow.start(uploaded, slow.values(steps=64))
     wait_for(lambda: site.endpoint.jobs.counts() == (1, 3))
     text = shown_error(slow.outcome, slow.start(uploaded, slow.values()))
-    assert text == "3 jobs wait already and 3 may; try again in a moment."
+    assert text == "Try again in a moment: 3 jobs wait already and 3 may."
     for _ in range(5):
         start = time.monotonic()
         slow.load()
