@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harp_app.jobs.model_cache import DEFAULT
-from harp_app.jobs.storage import KEEP_S
-from harp_app.process import ENDPOINT_LIMITS, MAX_FILE_MB, check_takes
+from harp_app.jobs.storage import KEEP_S, MAX_TOTAL_BYTES
+from harp_app.process import ENDPOINT_LIMITS, MAX_FILE_MB, MEBI, check_takes
 from vampnet.system.errors import UserError
 
 LOOPBACK = "127.0.0.1"
@@ -25,7 +25,8 @@ class Options:
     takes: output tracks, 1 to 4. secret: a word; everything then lies under ``/word``.
     root_path: path or address under which a reverse proxy shows it. tls_cert, tls_key: files.
     at_once, waiting: jobs that run and that may wait. keep_s: seconds until files are deleted.
-    max_seconds, max_mb: of a clip, in seconds and MiB.
+    max_seconds, max_mb: of a clip, in seconds and MiB. max_total_mb: of all uploads and results
+    together, in MiB.
     """
 
     host: str = LOOPBACK
@@ -44,6 +45,7 @@ class Options:
     keep_s: float = KEEP_S
     max_seconds: float = ENDPOINT_LIMITS.max_duration_s
     max_mb: float = MAX_FILE_MB
+    max_total_mb: float = MAX_TOTAL_BYTES / MEBI
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -58,7 +60,7 @@ class Options:
                 f"allowed are 1 to 8 and 0 to {MAX_WAITING}"
             )
         check_takes(self.takes)
-        for name in ("max_seconds", "max_mb", "keep_s"):
+        for name in ("max_seconds", "max_mb", "max_total_mb", "keep_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"{name} is {getattr(self, name):g}; allowed is above 0, finite")
         if not re.fullmatch(r"(https?://[^\s/?#]+)?(/[^\s?#]*)?", self.root_path or ""):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import importlib
-import ipaddress
 import logging
 import os
 import secrets
@@ -16,16 +15,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import torch
 
-from harp_app.jobs.model_cache import DEFAULT, Models
+from harp_app.jobs.model_cache import DEFAULT, Models, load_pipeline
 from harp_app.jobs.queue import Jobs
-from harp_app.jobs.storage import GONE, Storage
+from harp_app.jobs.storage import Storage
 from harp_app.options import LOOPBACK, Options
 from harp_app.process import ENDPOINT_LIMITS, MEBI, Processor
+from harp_app.protocol.origins import is_loopback
 from harp_app.protocol.routes import Gate
 from vampnet.checkpoints.folders import resolve
 from vampnet.model.sampling import Sampling
@@ -36,6 +37,7 @@ from vampnet.system.errors import UserError
 
 if TYPE_CHECKING:
     from harp_app.protocol.routes import ASGIApp
+    from vampnet.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +66,17 @@ class Endpoint:
         self.storage.close()
 
 
-def serve(*, say: Callable[[str], None] | None = None, **options: Any) -> None:
+def serve(
+    *,
+    say: Callable[[str], None] | None = None,
+    load: Callable[[str, str], Pipeline] = load_pipeline,
+    **options: Any,
+) -> None:
     """Serve the endpoint until interrupted; fields of :class:`Options` are the options.
 
-    say: is given the lines for the user; standard output by default. Raises ValueError for
-    options out of range and for a port that is taken.
+    say: is given the lines for the user; standard output by default. load: makes the pipeline of a
+    model's name or folder on a device. Raises UserError for options out of range and for a port
+    that is taken.
     """
     say = say or _to_stdout
     chosen = Options(**options)
@@ -80,8 +88,8 @@ def serve(*, say: Callable[[str], None] | None = None, **options: Any) -> None:
     listener = bind(chosen.host, chosen.port)
     try:
         start = time.monotonic()
-        models = Models(chosen.models, chosen.model, chosen.device)
-        _keep_to_itself()
+        models = Models(chosen.models, chosen.model, chosen.device, load)
+        disable_telemetry()
         importing = threading.Thread(
             target=importlib.import_module, args=("harp_app.protocol.middleware",)
         )
@@ -89,12 +97,15 @@ def serve(*, say: Callable[[str], None] | None = None, **options: Any) -> None:
         warm_up(models)
         importing.join()
         endpoint = build(chosen, models, found)
-        if torch.device(chosen.device).type != "cpu":  # their libraries set up each thread anew
-            endpoint.jobs.in_every_thread(lambda: warm_up(models, RECORDED_STEPS))
-        lines = announcement(chosen, listener.getsockname()[1])
-        lines.append(f"Model on {chosen.device}.")
-        lines.append(f"Ready after {time.monotonic() - start:.1f} s. Stop with Ctrl+C.")
-        run(endpoint, chosen, listener, lambda: [say(line) for line in lines])
+        try:
+            if torch.device(chosen.device).type != "cpu":  # their libraries set up every thread
+                endpoint.jobs.in_every_thread(lambda: warm_up(models, RECORDED_STEPS))
+            lines = announcement(chosen, listener.getsockname()[1])
+            lines.append(f"Model on {chosen.device}.")
+            lines.append(f"Ready after {time.monotonic() - start:.1f} s. Stop with Ctrl+C.")
+            run(endpoint, chosen, listener, lambda: [say(line) for line in lines])
+        finally:
+            endpoint.close()
     finally:
         listener.close()
 
@@ -150,9 +161,9 @@ def build(options: Options, models: Models, found: Mapping[str, Preset] | None =
 
     found: presets by name; by default the shipped ones and the user's folder's over them.
     """
-    storage = Storage(options.keep_s)
+    storage = Storage(options.keep_s, max_bytes=int(options.max_total_mb * MEBI))
     try:
-        _keep_to_itself()
+        disable_telemetry()
         known = found or presets(options.presets)
         jobs = Jobs(options.at_once, options.waiting)
         limits = dataclasses.replace(ENDPOINT_LIMITS, max_duration_s=options.max_seconds)
@@ -165,19 +176,33 @@ def build(options: Options, models: Models, found: Mapping[str, Preset] | None =
         raise
 
 
-def _keep_to_itself() -> None:
-    """Have gradio tell nobody anything, nor keep a log of requests for its monitor."""
+def disable_telemetry() -> None:
+    """Have gradio send nothing to anybody, nor keep a log of requests for its monitor.
+
+    It reads the environment at its import.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
     os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
 
 
-def _keep_files_in(root: Path) -> None:
-    """Have gradio put its files into ``root``; it asks the environment but once, at its import."""
-    os.environ["GRADIO_TEMP_DIR"] = str(root)
-    for name, module in list(sys.modules.items()):
-        if name.startswith("gradio.") and "DEFAULT_TEMP_DIR" in vars(module):
-            vars(module)["DEFAULT_TEMP_DIR"] = str(root)
+def max_upload(options: Options) -> int:
+    """Return the bytes of a file at which its upload is cut off, above what a job refuses."""
+    return int(options.max_mb * MORE_THAN_A_FILE * MEBI)
+
+
+def allowed_hosts(options: Options) -> frozenset[str] | None:
+    """Return the names besides this machine's own under which it may be asked; None = any.
+
+    Only on loopback can it be known. A proxy shows it under the name in the root path; a root path
+    without a name says only that there is one.
+    """
+    if not is_loopback(options.host):
+        return None
+    if options.root_path is None:
+        return frozenset()
+    name = urlsplit(options.root_path).hostname
+    return frozenset({name}) if name else None
 
 
 def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Storage) -> Endpoint:
@@ -187,18 +212,15 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
     from harp_app.page import layout as page
     from harp_app.page.theme import dress
     from harp_app.protocol import endpoint as protocol
+    from harp_app.protocol import gradio_private as private
     from harp_app.protocol.middleware import Arrivals
 
-    _keep_files_in(storage.root)
+    private.keep_files_in(storage.root)
     harp = protocol.find_harp()
     log.info("HARP is spoken by %s", harp.source)
     blocks = page.build(harp, jobs, processor)
 
-    def forget(path: str) -> None:
-        for files in blocks.temp_file_sets:
-            files.discard(path)
-
-    storage.on_delete = forget
+    storage.on_delete = partial(private.forget_file, blocks)
     parent = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     run = secrets.token_hex(8)  # by which an open page finds out that it is of an earlier one
@@ -221,11 +243,13 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
         ssr_mode=False,
         mcp_server=False,
         pwa=False,
-        max_file_size=int(options.max_mb * MORE_THAN_A_FILE * MEBI),
+        max_file_size=max_upload(options),
         **dress(),
     )
-    arrivals = Arrivals(parent, jobs, lambda stream: protocol.forget_session(blocks, stream))
-    app = Gate(arrivals, options.prefix, storage.root, GONE)
+    private.calm_queue(blocks)
+    private.link_manifest_beside_page()
+    arrivals = Arrivals(parent, jobs, partial(private.forget_session, blocks))
+    app = Gate(arrivals, options.prefix, storage, max_upload(options), allowed_hosts(options))
     return Endpoint(app, arrivals.close, jobs, storage, processor)
 
 
@@ -281,7 +305,7 @@ def announcement(options: Options, port: int) -> list[str]:
     everywhere = host in ("0.0.0.0", "::", "")
     shown = lan_address() if everywhere else f"[{host}]" if ":" in host else host
     lines = [f"Paste this address into HARP: {scheme}://{shown}:{port}{options.prefix}"]
-    if everywhere or not _is_loopback(host):
+    if everywhere or not is_loopback(host):
         guard = "who knows the secret word " if options.secret else ""
         lines.append(
             f"Warning: everybody {guard}on the network can reach this endpoint, use this machine "
@@ -302,13 +326,6 @@ def lan_address() -> str:
             return probe.getsockname()[0]
         except OSError:
             return LOOPBACK
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _to_stdout(line: str) -> None:

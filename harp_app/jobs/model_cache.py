@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 DEFAULT = "default"
 
 
-def _load(name_or_folder: str, device: str) -> Pipeline:
+def load_pipeline(name_or_folder: str, device: str) -> Pipeline:
+    """Return the pipeline of a model's name or folder on a device."""
     from vampnet.pipeline import Pipeline
 
     return Pipeline.from_pretrained(name_or_folder, device=device, keep_weights=False)
@@ -37,7 +38,7 @@ class Models:
         folder: str | Path | None = None,
         default: str = DEFAULT,
         device: str = "auto",
-        load: Callable[[str, str], Pipeline] = _load,
+        load: Callable[[str, str], Pipeline] = load_pipeline,
     ) -> None:
         """Know ``default``, every model folder in ``folder`` and the weights pulled before.
 

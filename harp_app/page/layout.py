@@ -251,7 +251,6 @@ class _Page:
         *values: Any,
     ) -> AsyncIterator[dict[Any, Any]]:
         job = self.jobs.arrive(f"page {request.session_hash}")
-        job.fetched = True  # this handler is there for its end
         self.jobs.name_stream(request.session_hash or "", job)
         yield self._while_running(True, progress(job, False, 0.0))
         start, turn = time.monotonic(), asyncio.Event()

@@ -218,16 +218,3 @@ def label_list(harp: Harp, marks: Sequence[Mark]) -> dict[str, Any]:
             )
         )
     return {"meta": found.meta, "labels": [vars(label) for label in found.labels]}
-
-
-def forget_session(blocks: gr.Blocks, stream: str) -> None:
-    """Drop what gradio keeps of a call whose stream has ended.
-
-    It takes each of HARP's calls for a visitor of the page and would keep a copy of the page's
-    state, some 100 KB, for the next 10,000 of them.
-    """
-    holder: Any = getattr(blocks, "state_holder", None)
-    for place in (getattr(holder, "session_data", {}), getattr(holder, "time_last_used", {})):
-        place.pop(stream, None)
-    blocks._queue.pending_event_ids_session.pop(stream, None)
-    blocks._queue.pending_messages_per_session.pop(stream, None)

@@ -9,11 +9,17 @@ of which the page shows the sentence: its clip was uploaded to a server before t
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
+
+from harp_app.jobs.storage import GONE, Storage, StorageFull
+from harp_app.protocol.origins import refusal
+
+log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -45,23 +51,34 @@ _READ = ("GET", "HEAD")
 _FILE = "/gradio_api/file="
 _UPLOAD = "/gradio_api/upload"
 _CALL = "/gradio_api/call/"
+AROUND_A_FILE = 1 << 16  # bytes of an upload besides its file
 
 
 class Gate:
     """ASGI middleware that lets the listed routes through, without their prefix.
 
     prefix: the path under which everything lies ("" or "/word"); outside it is nothing.
-    files: the private folder; only files in it are sent. gone: what is said of a file that is not
-    in it. max_body: bytes of a POST that is no upload.
+    storage: of the private folder; only files in it are sent. max_upload: bytes of one file.
+    hosts: names under which it may be asked besides this machine's own (``origins.refusal``).
+    max_body: bytes of a POST that is no upload.
     """
 
     def __init__(
-        self, app: ASGIApp, prefix: str, files: Path, gone: str, max_body: int = 1 << 20
+        self,
+        app: ASGIApp,
+        prefix: str,
+        storage: Storage,
+        max_upload: int,
+        hosts: frozenset[str] | None = None,
+        max_body: int = 1 << 20,
     ) -> None:
         self._app = app
         self._prefix = prefix
-        self._files = files.resolve()
-        self._gone = json.dumps({"detail": gone})
+        self._storage = storage
+        self._files = storage.root.resolve()
+        self._gone = json.dumps({"detail": GONE})
+        self._max_upload = max_upload + AROUND_A_FILE
+        self._hosts = hosts
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,11 +87,15 @@ class Gate:
             await self._app(scope, receive, send)
             return
         path = self._local_path(scope)
+        refused = refusal(scope["headers"], self._hosts)
         if self._prefix and scope["path"] == self._prefix and scope.get("method") in _READ:
             # The page finds its parts beside itself, so it has to be a folder's.
             await answer(send, 307, "", location=self._prefix.rpartition("/")[2] + "/")
         elif path is None or scope["type"] != "http" or not self._open(scope["method"], path):
             await answer(send, 404, "Not found.")
+        elif refused is not None:
+            log.info("a request was refused: %s", refused)
+            await answer(send, 403, refused)
         elif self._too_long(scope):
             await answer(send, 413, "The request is too long.")
         else:
@@ -94,7 +115,19 @@ class Gate:
                 return
             scope["headers"] = _with_length(scope["headers"], len(body))
             receive = _again(body, receive)
-        await self._app(scope, receive, send)
+        if scope["method"] == "POST" and path.startswith(_UPLOAD):
+            await self._take_upload(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _take_upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        size = int(dict(scope["headers"])[b"content-length"])
+        try:
+            with self._storage.room_for(size):
+                await self._app(scope, receive, send)
+        except StorageFull as full:
+            log.warning("an upload was refused: %s", full)
+            await answer(send, 507, str(full))
 
     def _local_path(self, scope: Scope) -> str | None:
         """The path behind the prefix, None when the request lies outside it."""
@@ -120,12 +153,13 @@ class Gate:
             return False
 
     def _too_long(self, scope: Scope) -> bool:
-        if scope["method"] != "POST" or scope["path"].startswith(self._prefix + _UPLOAD):
+        if scope["method"] != "POST":
             return False
-        headers = dict(scope["headers"])
-        length = headers.get(b"content-length", b"")
+        is_upload = scope["path"].startswith(self._prefix + _UPLOAD)
+        length = dict(scope["headers"]).get(b"content-length", b"")
         # A body of unknown length could be endless; no client of ours sends one.
-        return not length.isdigit() or int(length) > self._max_body
+        at_most = self._max_upload if is_upload else self._max_body
+        return not length.isdigit() or int(length) > at_most
 
     def _cleaned(self, path: str, body: bytes) -> bytes | None:
         """The body to pass on; None when a file in it is not one of ours.

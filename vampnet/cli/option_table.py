@@ -82,6 +82,7 @@ SERVE = (
     Option("keep_s", float, "SECONDS", "until uploads and results are deleted (3600)"),
     Option("max_seconds", float, "SECONDS", "longest clip (600)"),
     Option("max_mb", float, "MIB", "largest file (256)"),
+    Option("max_total_mb", float, "MIB", "all uploads and results together (8192)"),
 )
 # Arguments of vampnet.training.end_to_end.train, and fields of its plans.
 TRAIN = (

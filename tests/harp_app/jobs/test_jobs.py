@@ -211,3 +211,64 @@ def test_what_threads_need_is_done_once_in_each():
 
     assert asyncio.run(after()) in threads
     made.close()
+
+
+def test_a_job_is_fetched_by_whoever_reads_its_stream_before_or_after():
+    jobs = Jobs(stream_grace_s=0.05)
+
+    async def scene():
+        jobs.listen("early")
+        early = jobs.arrive("a")
+        jobs.name_stream("early", early)
+        assert await jobs.run(early, Work(20)) == "done"
+        late = jobs.arrive("a")
+        jobs.name_stream("late", late)
+        task = asyncio.create_task(jobs.run(late, Work(20)))
+        await asyncio.sleep(0.02)
+        jobs.listen("late")
+        assert await task == "done"
+        assert jobs.unlisten("early")
+        gone = jobs.arrive("a")
+        jobs.name_stream("early", gone)
+        with pytest.raises(Cancelled, match="Nobody came"):
+            await jobs.run(gone, Work())
+
+    asyncio.run(scene())
+    jobs.close()
+
+
+def test_all_jobs_of_a_stream_stop_with_it_and_none_is_kept():
+    jobs = Jobs(waiting=3)
+
+    async def scene():
+        works = [Work(), Work()]
+        tasks = []
+        for work in works:
+            job, task = await begin(jobs, work)
+            jobs.name_stream("page", job)
+            tasks.append(task)
+        never_run = jobs.arrive("a")
+        jobs.name_stream("page", never_run)
+        assert jobs.of_stream("page") is never_run
+        assert jobs.stop_stream("page", "The page was closed.") == 3
+        for task in tasks:
+            with pytest.raises(Cancelled, match="page was closed"):
+                await task
+        assert not jobs._live
+
+    asyncio.run(scene())
+    jobs.close()
+
+
+def test_a_waiting_job_knows_its_place():
+    jobs = Jobs(waiting=3)
+
+    async def scene():
+        running = await begin(jobs, Work(30))
+        waiting = [await begin(jobs, Work(1)) for _ in range(2)]
+        assert jobs.place(running[0]) is None
+        assert [jobs.place(job) for job, _ in waiting] == [(1, 2), (2, 2)]
+        await asyncio.gather(*(task for _, task in [running, *waiting]))
+
+    asyncio.run(scene())
+    jobs.close()

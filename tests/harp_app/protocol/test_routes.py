@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
 
 from fake_endpoint import FakePipeline, running
-from harp_client import HarpClient, status
+from harp_client import HarpClient, shown_error, status
 from sound_files import clip
 
 from harp_app.jobs.storage import GONE
@@ -58,3 +60,40 @@ def test_behind_a_proxy_results_have_its_address(harp, tmp_path):
         client.load()
         files, _ = client.outcome(client.start(client.upload(clip(tmp_path)), client.values()))
         assert files[0]["url"].startswith("https://example.org/vamp/word/gradio_api/file=")
+
+
+def test_a_page_in_a_sub_path_finds_its_manifest_beside_itself(harp):
+    with running(FakePipeline(), secret="s3cret-word") as site:
+        client = HarpClient(site.address)
+        connection, response = client.request("GET", "/")
+        page = response.read().decode()
+        connection.close()
+        assert 'rel="manifest"' in page and 'href="/' not in page
+        assert status(site.address, path="/manifest.json") == 200
+
+
+def test_an_upload_that_would_fill_the_disk_is_refused(harp, tmp_path):
+    with running(FakePipeline(), max_total_mb=0.2) as site:
+        client = HarpClient(site.address)
+        client.load()
+        first = clip(tmp_path, "first.wav", seconds=0.6)  # about 0.1 MiB
+        client.upload(first)
+        second = clip(tmp_path, "second.wav", seconds=0.7)
+        assert "Failed to upload" in shown_error(client.upload, second)
+        os.utime(next(site.endpoint.storage.root.rglob("first.wav")), (0, 0))
+        site.endpoint.storage.sweep()
+        assert client.upload(second)
+
+
+def test_an_upload_of_unknown_or_too_great_length_is_refused_at_once(site, client):
+    for length in (None, str(10**12)):
+        connection = http.client.HTTPConnection(client.host, client.port, timeout=5)
+        connection.putrequest("POST", "/gradio_api/upload")
+        connection.putheader("Content-Type", "multipart/form-data; boundary=x")
+        if length is None:
+            connection.putheader("Transfer-Encoding", "chunked")
+        else:
+            connection.putheader("Content-Length", length)
+        connection.endheaders()
+        assert connection.getresponse().status == 413
+        connection.close()
