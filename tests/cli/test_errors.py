@@ -37,7 +37,7 @@ def test_a_users_mistake_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "vampnet: steps is 0; allowed is 1 to 1000\n"
 
 
-@pytest.mark.parametrize("error", [ValueError("shape (2, 3)"), RuntimeError("x"), KeyError("kk")])
+@pytest.mark.parametrize("error", [ValueError("shape (2, 3)"), RuntimeError("q9"), KeyError("k9")])
 def test_what_nobody_foresaw_is_neutral_and_names_the_way_to_the_traceback(
     monkeypatch, capsys, error
 ):
