@@ -27,8 +27,7 @@ from reference import Reference, reference_logits
 from torch import Tensor, nn
 
 from vampnet.evaluation import timing
-from vampnet.model import VampNet
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling, VampNet
 from vampnet.pipeline import Pipeline, make_ready
 from vampnet.presets import Preset
 from vampnet.prompt import Prompt

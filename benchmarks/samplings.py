@@ -25,7 +25,7 @@ from vampnet.evaluation.report import markdown_table
 from vampnet.evaluation.runs import Bench, jobs_of, model_hash, run_all
 from vampnet.evaluation.scores import FRECHET, KERNEL, Scores
 from vampnet.evaluation.suite import SAMPLING_OF
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling
 from vampnet.pipeline import Pipeline
 from vampnet.presets import presets
 from vampnet.prompt import Prompt

@@ -29,7 +29,7 @@ from harp_app.process import ENDPOINT_LIMITS, MEBI, Processor
 from harp_app.protocol.origins import is_loopback
 from harp_app.protocol.routes import Gate
 from vampnet.checkpoints.folders import resolve
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling
 from vampnet.presets import Preset, presets
 from vampnet.prompt import Prompt
 from vampnet.system.device import choose_device

@@ -297,7 +297,7 @@ def small(music):
     """Clips, and experiments of two settings besides the anchors, for the tiny model."""
     from vampnet.evaluation import experiments as table
     from vampnet.evaluation.clips import cut
-    from vampnet.model.sampling import Sampling
+    from vampnet.model import Sampling
     from vampnet.presets import presets
 
     every = table.experiments(4, 14, Sampling(steps=2, fine_steps=1), presets())

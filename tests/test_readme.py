@@ -12,7 +12,7 @@ import soundfile
 from places import ROOT
 
 from vampnet import cli
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling
 from vampnet.presets import presets
 from vampnet.prompt import Prompt
 

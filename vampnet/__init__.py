@@ -10,8 +10,7 @@ The names below are imported on first use, so that `import vampnet` costs nothin
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from vampnet.system.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -43,15 +42,4 @@ _PUBLIC = {
 __all__ = ["__version__", *sorted(_PUBLIC)]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> Any:
-    """Import the file of a public name when it is first asked for (PEP 562)."""
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'vampnet' has no attribute {name!r}")
-    value = getattr(import_module(_PUBLIC[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """Public names first used later are listed too."""
-    return sorted({*globals(), *_PUBLIC})
+__getattr__, __dir__ = lazy_names(__name__, globals(), _PUBLIC)

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from vampnet.model import Sampling
 from vampnet.model.recommended import check_profile
-from vampnet.model.sampling import Sampling
 from vampnet.prompt import Prompt
 from vampnet.system.errors import UserError
 

@@ -19,7 +19,7 @@ from vamp_command import QUICK, RATE, files, refused, sound
 
 import vampnet
 from vampnet import cli
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling
 from vampnet.pipeline import Pipeline
 from vampnet.prompt import Prompt
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vampnet.evaluation import experiments as table
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling
 from vampnet.presets import presets
 from vampnet.prompt import Prompt
 

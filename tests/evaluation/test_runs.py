@@ -13,7 +13,7 @@ from vampnet.evaluation import experiments as table
 from vampnet.evaluation import runs
 from vampnet.evaluation.embeddings import LevelEmbedding
 from vampnet.evaluation.runs import Bench, Job, Result, jobs_of, run_all
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling
 from vampnet.presets import presets
 from vampnet.prompt import Prompt
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vampnet.model import VampNet, VampNetConfig, cuda_graphs
+from vampnet.model import Sampling, VampNet, VampNetConfig, cuda_graphs, generate
 from vampnet.model.cuda_graphs import RecordedPass
-from vampnet.model.sampling import Sampling, generate
 
 
 class Tape:

@@ -10,7 +10,7 @@ from vampnet.evaluation.clips import Clip
 from vampnet.evaluation.experiments import Setting
 from vampnet.evaluation.runs import Job, Result
 from vampnet.evaluation.scores import Scores
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling
 
 
 def test_a_way_changes_the_named_fields_alone() -> None:

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from vampnet import checkpoints
 from vampnet.codec.dac import DAC
 from vampnet.evaluation.seams import click_db
-from vampnet.model import VampNet, VampNetConfig
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling, VampNet, VampNetConfig
 from vampnet.model.windows import stretches
 from vampnet.pipeline import Pipeline
 from vampnet.prompt import Prompt

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import GOLDEN
 
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling
 from vampnet.prompt import Prompt
 
 RATE_HZ = 44100 / 768

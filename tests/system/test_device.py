@@ -15,9 +15,8 @@ from vampnet.codec.fast import FastNetwork, HalfNetwork
 from vampnet.codec.spectral import SpectralCodec
 from vampnet.evaluation.clips import Clip
 from vampnet.evaluation.runs import Bench
-from vampnet.model import VampNet, VampNetConfig
+from vampnet.model import Sampling, VampNet, VampNetConfig, generate
 from vampnet.model.precision import attend_on_cuda, prepare
-from vampnet.model.sampling import Sampling, generate
 from vampnet.pipeline import Pipeline, Vamp, make_ready
 from vampnet.prompt import Prompt
 from vampnet.training import decoder, masked

@@ -17,7 +17,7 @@ from pretend_device import NAME, moved, pretend_device
 
 from vampnet import checkpoints, cli
 from vampnet.codec import SpectralCodec
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling
 from vampnet.pipeline import Pipeline
 from vampnet.prompt import Prompt
 from vampnet.training import codebook_fitting, end_to_end, provenance

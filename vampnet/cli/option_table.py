@@ -1,69 +1,20 @@
 """What can be typed after ``vampnet vamp``, ``serve`` and ``train``: a table row an option.
 
-The rows stand for fields of dataclasses (a test holds them equal) and are told here without
-importing those, whose files import torch: help has to come at once. Defaults stay in the
-dataclasses; an option that is not given is absent.
+Those of a prompt and of sampling come from the dataclasses. Nothing here imports torch: help has to
+come at once. Defaults stay in the dataclasses; an option that is not given is absent.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
+from vampnet.model.settings import Sampling
+from vampnet.prompt.prompt import Prompt
+from vampnet.system.settings_table import Option, options_of
 
-class Option(NamedTuple):
-    """An option that sets the field of this name: how its text is read, its unit, its help."""
-
-    name: str
-    kind: Callable[[str], Any]
-    unit: str
-    help: str
-
-
-def _phase(text: str) -> int | None:
-    return None if text == "random" else int(text)
-
-
-def _kept(text: str) -> int | None:
-    return None if text == "all" else int(text)
-
-
-_phase.__name__, _kept.__name__ = "whole number or 'random'", "whole number or 'all'"
-
-# Fields of vampnet.prompt.Prompt (ranges_s is --ranges) and vampnet.model.sampling.Sampling.
-PROMPT = (
-    Option("period", int, "FRAMES", "keep every n-th frame (1/57 s each); 0 = none"),
-    Option("period_width", int, "FRAMES", "frames kept at each period"),
-    Option("period_phase", _phase, "FRAMES", "shift of the pattern, or 'random'"),
-    Option(
-        "codebooks_kept", _kept, "N", "only the first n codebooks of kept frames stay, or 'all'"
-    ),
-    Option("compression", int, "N", "the first n codebooks stay in every frame"),
-    Option("prefix_s", float, "SECONDS", "kept at the start"),
-    Option("suffix_s", float, "SECONDS", "kept at the end"),
-    Option("beat_ms", float, "MS", "milliseconds kept after each beat; 0 = none"),
-    Option("beat_before_ms", float, "MS", "milliseconds kept before each beat; 0 = none"),
-    Option("beat_every", int, "N", "only each n-th beat counts"),
-    Option("downbeats_only", bool, "", "only the first beat of each bar counts"),
-    Option("onset_ms", float, "MS", "milliseconds kept on either side of each onset; 0 = none"),
-    Option("dropout", float, "SHARE", "0 to 1: share of kept frames given up at random"),
-    Option("loop", bool, "", "the end hears the start, so that the result loops"),
-)
-SAMPLING = (
-    Option("steps", int, "N", "passes of the coarse model; more: slower, often cleaner"),
-    Option("fine_steps", int, "N", "passes of the coarse-to-fine model"),
-    Option("temperature", float, "X", "below 1 tamer, above 1 wilder; 0 = the likeliest token"),
-    Option("mask_temperature", float, "X", "how random the order is in which tokens are fixed"),
-    Option("typical_mass", float, "SHARE", "0 to 1: mass of typical filtering; 0 = off"),
-    Option("typical_min_tokens", int, "N", "typical filtering leaves at least so many tokens"),
-    Option("top_p", float, "SHARE", "0 to 1: only the likeliest tokens of this mass; 0 = off"),
-    Option("sample_cutoff", float, "SHARE", "0 to 1: passes after this share take the likeliest"),
-    Option("by_codebook", bool, "", "one codebook after the other, each refining those before"),
-    Option(
-        "mean_pull", float, "SHARE", "0 to 1: steadier, tokens are nearer to the expected sound"
-    ),
-)
+PROMPT, SAMPLING = options_of(Prompt), options_of(Sampling)
 # Fields of harp_app.options.Options.
 SERVE = (
     Option("host", str, "ADDRESS", "where it listens; 0.0.0.0 = the whole network (127.0.0.1)"),

@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vampnet.model import Sampling
 from vampnet.model.recommended import FAMILY, RecommendedSampling
-from vampnet.model.sampling import Sampling
 from vampnet.presets import Preset
 from vampnet.prompt import Prompt
 from vampnet.system.errors import UserError

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vampnet.evaluation.clips import Clip
 from vampnet.evaluation.seams import click_db, outside_error
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling
 from vampnet.pipeline import Pipeline
 from vampnet.prompt import Prompt
 

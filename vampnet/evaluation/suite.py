@@ -22,7 +22,7 @@ from vampnet.evaluation.relations import relations
 from vampnet.evaluation.report import Facts, Report, markdown, page
 from vampnet.evaluation.runs import Bench, Job, Result, jobs_of, model_hash, run_all
 from vampnet.evaluation.scores import Scores
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling
 from vampnet.pipeline import Pipeline
 from vampnet.presets import presets
 from vampnet.system.errors import UserError

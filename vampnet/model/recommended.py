@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from vampnet.model.sampling import Sampling
+from vampnet.model import Sampling
 from vampnet.system.errors import UserError
 
 # Kinds of prompts, beside the default (something is kept throughout).

@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from vampnet.model.logit_filters import pull_to_mean, top_p_filter, typical_filter
 from vampnet.model.products import items_of
-from vampnet.system.errors import UserError
+from vampnet.model.settings import MAX_STEPS, Sampling, check_setting
 from vampnet.system.token_checks import check_codes
 
-MAX_STEPS = 1000
-LEAST_TEMPERATURE = 1e-20  # below, only the likeliest token can come, and a quotient may overflow
 NOT_FINITE = (
     "the model gave values that are not finite numbers; its weights are damaged or its "
     "number format is too narrow (try float32)"
@@ -56,59 +52,6 @@ class MaskedModel(Protocol):
         """Rows of it, float (..., D), to logits of a predicted codebook, float (..., V), or of all,
         float (..., P, V)."""
         ...
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the holes are filled.
-
-    steps, fine_steps: passes of the coarse and of the coarse-to-fine model.
-    temperature: of the token distribution; 0 (and what is below 1e-20) takes the likeliest token.
-    mask_temperature: scale of the annealed Gumbel noise in the confidence; larger = more random
-    order. typical_mass: probability mass kept by typical filtering (0 = off), of which at least
-    ``typical_min_tokens`` tokens stay. top_p: nucleus mass (0 = off). sample_cutoff: share of the
-    passes that sample; later ones take the likeliest token. The last pass keeps whatever it draws
-    (a quarter of the holes with 6 passes), so with few passes a cutoff takes the worst draws away.
-    by_codebook: fix every hole of a codebook before any of the next one, which refines it, as
-    SoundStorm does (arXiv 2305.09636, section 3.3); else the surest of all codebooks go first.
-    mean_pull: how far a chosen token goes towards the mean of all, see :func:`pull_to_mean`.
-    """
-
-    steps: int = 24
-    fine_steps: int = 2
-    temperature: float = 1.0
-    mask_temperature: float = 10.5
-    typical_mass: float = 0.0
-    typical_min_tokens: int = 64
-    top_p: float = 0.0
-    sample_cutoff: float = 1.0
-    by_codebook: bool = False
-    mean_pull: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check("steps", self.steps, 1, MAX_STEPS)
-        _check("fine_steps", self.fine_steps, 1, MAX_STEPS)
-        _check("temperature", self.temperature, 0.0, 100.0)
-        _check("mask_temperature", self.mask_temperature, 0.0, 1000.0)
-        _check("typical_mass", self.typical_mass, 0.0, 1.0)
-        _check("typical_min_tokens", self.typical_min_tokens, 1, 1_000_000)
-        _check("top_p", self.top_p, 0.0, 1.0)
-        _check("sample_cutoff", self.sample_cutoff, 0.0, 1.0)
-        _check("mean_pull", self.mean_pull, 0.0, 1.0)
-        if not isinstance(self.by_codebook, bool):
-            raise UserError(f"by_codebook is {self.by_codebook!r}; it must be True or False")
-        if self.temperature < LEAST_TEMPERATURE:
-            object.__setattr__(self, "temperature", 0.0)
-
-
-def _check(name: str, value: Any, low: float, high: float) -> None:
-    whole = isinstance(low, int)
-    kind: Any = Integral if whole else Real
-    if isinstance(value, bool) or not isinstance(value, kind):
-        words = "whole number" if whole else "number"
-        raise UserError(f"{name} is {value!r}; it must be a {words} from {low} to {high}")
-    if not low <= value <= high:
-        raise UserError(f"{name} is {value}; allowed is {low} to {high}")
 
 
 def schedule(progress: float) -> float:
@@ -245,7 +188,7 @@ def generate(
     a code that is heard and none of the model's; RuntimeError when its logits are not finite.
     """
     steps = sampling.steps if steps is None else steps
-    _check("steps", steps, 1, MAX_STEPS)
+    check_setting("steps", steps, 1, MAX_STEPS)
     _check_fit(codes, mask, rng)
     first = model.n_conditioning_codebooks
     hole = mask.clone()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vampnet.model.sampling import Sampling, generate
+from vampnet.model import Sampling, generate
 from vampnet.model.vampnet import VampNet
 from vampnet.model.windows import Stretch, batches, needed, stretches
 from vampnet.system.random_streams import random_stream
