@@ -1,8 +1,9 @@
 """HARP's wire protocol on gradio: the endpoints ``controls``, ``process`` and ``cancel``.
 
-The real pyharp is used when it can be imported, else ``harp_app/wire.py``; the wire is the same.
-With both, three things are put right here: nothing but the job queue makes anyone wait,
-``cancel`` stops jobs, and a file goes back as it was written.
+The real pyharp is used when it can be imported and carries our process function, else
+``harp_app/protocol/wire.py``; the wire is the same. With both, three things are put right here:
+nothing but the job queue makes anyone wait, ``cancel`` stops jobs (in the middleware), and a file
+goes back as it was written.
 """
 
 from __future__ import annotations
@@ -27,26 +28,41 @@ from harp_app.protocol.errors import told
 # Under these keys the middleware leaves, in the ASGI scope, the job of a POST and whose it is.
 SCOPE_JOB, SCOPE_CLIENT = "vampnet.job", "vampnet.client"
 
-CARD = {
+CARD: dict[str, Any] = {
     "name": "VampNet",
     "description": (
         "Variations of a clip by masked acoustic token modelling: part of the clip is kept as a "
         "prompt, the rest is made anew, in time and in place."
     ),
     "author": "Hugo Flores Garcia, Prem Seetharaman, Rithesh Kumar, Bryan Pardo (VampNet)",
-    "tags": ["variation", "loops", "inpainting", "music"],
+    # Structured tags, by which newer HARPs group models; older ones show them as they are.
+    "tags": [
+        "category:generation",
+        "subcategory:infilling",
+        "subcategory:continuation",
+        "subcategory:editing",
+        "sample-rate:44100",
+        "channels:stereo",
+        "variation",
+        "loops",
+        "inpainting",
+        "music",
+    ],
 }
+INFERRED_TAGS = ("input:audio", "output:audio", "output:labels")  # newer pyharps add them
+FIRST_TAGS = 4  # of a card: the category and its subcategories, which stand before those inferred
 
 
 @dataclass(frozen=True)
 class Harp:
-    """The names of pyharp in use. source: whose they are, and why."""
+    """The names of pyharp in use. source: whose they are, and why. infers: it adds tags itself."""
 
     source: str
     ModelCard: Callable[..., Any]
     build_endpoint: Callable[..., dict[str, Any]]
     AudioLabel: Callable[..., Any]
     LabelList: Callable[..., Any]
+    infers: bool = False
 
 
 def find_harp() -> Harp:
@@ -60,7 +76,7 @@ def find_harp() -> Harp:
         problem = _unfit(pyharp)
         if problem is None:
             found = (pyharp.ModelCard, pyharp.build_endpoint, pyharp.AudioLabel, pyharp.LabelList)
-            return Harp("the installed pyharp", *found)
+            return Harp("the installed pyharp", *found, infers=hasattr(pyharp, "validate_tag"))
     except Exception as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == "pyharp"
         problem = "pyharp is not installed" if missing else f"pyharp fails at import: {error!r}"
@@ -80,9 +96,34 @@ def _unfit(pyharp: Any) -> str | None:
     card = [f.name for f in fields(pyharp.ModelCard)]
     if card != [f.name for f in fields(wire.ModelCard)]:
         return f"the installed pyharp is of another version (its card has {', '.join(card)})"
-    if "input_components" not in inspect.signature(pyharp.build_endpoint).parameters:
+    parameters = inspect.signature(pyharp.build_endpoint).parameters
+    if "input_components" not in parameters:
         return "the installed pyharp is older than 0.3"
+    if "timeout_s" in parameters:
+        return "the installed pyharp runs jobs in processes of its own, which no job here fits into"
+    if not _carries(pyharp):
+        return "the installed pyharp wraps the process function, so that it gets no request"
     return None
+
+
+def _carries(pyharp: Any) -> bool:
+    """Try whether ``build_endpoint`` hands the process function on as it is."""
+
+    async def process(request: gr.Request, clip: Any) -> Any: ...
+
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        audio = [gr.Audio(type="filepath") for _ in range(2)]
+        card = pyharp.ModelCard("name", "description", "author", [])
+        pyharp.build_endpoint(card, audio[:1], audio[1:], process)
+    functions = [f.fn for f in blocks.fns.values() if f.api_name == "process"]
+    return functions == [process]
+
+
+def card(harp: Harp) -> dict[str, Any]:
+    """Return the fields of our card, its tags with those that ``harp`` does not add itself."""
+    tags = CARD["tags"]
+    inferred = () if harp.infers else INFERRED_TAGS
+    return {**CARD, "tags": [*tags[:FIRST_TAGS], *inferred, *tags[FIRST_TAGS:]]}
 
 
 def component(control: Control) -> Any:
@@ -146,7 +187,7 @@ def mount_endpoint(
     blocks = Context.root_block
     assert blocks is not None, "no gr.Blocks is open"
     made = harp.build_endpoint(
-        model_card=harp.ModelCard(**CARD),
+        model_card=harp.ModelCard(**card(harp)),
         input_components=[clip, *inputs],
         output_components=list(outputs),
         process_fn=_process_handler(harp, jobs, processor),
