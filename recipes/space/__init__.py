@@ -1,0 +1,1 @@
+"""A Hugging Face Space of the endpoint: these files and the packages make its repository."""
