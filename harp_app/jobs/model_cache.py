@@ -82,7 +82,7 @@ class Models:
                 try:
                     self._loaded[name] = self._load(self._places[name], self._device)
                 except (ValueError, OSError) as error:
-                    told = isinstance(error, ValueError)  # in words: where it broke tells no more
+                    told = isinstance(error, UserError)  # in words: where it broke tells no more
                     log.error("model %s cannot be loaded: %s", name, error, exc_info=not told)
                     # The default one is loaded at the start, for whoever named it.
                     asked_for = self._places[name] if name == DEFAULT else name

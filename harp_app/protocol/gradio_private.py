@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from jinja2 import ChoiceLoader, DictLoader
 
 # Between two looks at the queue, which otherwise wakes every millisecond: a call waits half of it
 # on average, an idle server takes next to nothing. Progress goes another way (log events).
 QUEUE_LOOK_S, PROGRESS_LOOK_S = 0.04, 1.0
-_PAGE = "frontend/index.html"
+_MANIFEST = 'href="/manifest.json"'
 
 
 def keep_files_in(root: Path) -> None:
@@ -34,13 +33,17 @@ def link_manifest_beside_page() -> None:
     """Have the page find its manifest beside itself: gradio links it at the root of the host."""
     from gradio import routes
 
-    env = routes.templates.env
-    loader: Any = env.loader
-    if isinstance(loader, ChoiceLoader) or loader is None:  # done before
+    loader: Any = routes.templates.env.loader
+    read = loader.get_source
+    if getattr(read, "moves_links", False):  # done before
         return
-    source = loader.get_source(env, _PAGE)[0]
-    page = source.replace('href="/manifest.json"', 'href="./manifest.json"')
-    env.loader = ChoiceLoader([DictLoader({_PAGE: page}), loader])
+
+    def get_source(environment: Any, template: str) -> tuple[str, Any, Any]:
+        source, *rest = read(environment, template)
+        return (source.replace(_MANIFEST, _MANIFEST.replace('"/', '"./')), *rest)
+
+    get_source.moves_links = True  # pyright: ignore[reportFunctionMemberAccess]
+    loader.get_source = get_source
 
 
 def forget_file(blocks: gr.Blocks, path: str) -> None:

@@ -38,7 +38,7 @@ _on_gpu: dict[str, Pipeline] = {}  # in the process that has the GPU
 
 def _vary(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if name not in _on_gpu:
-        _on_gpu[name] = Pipeline.load(name, GPU)
+        _on_gpu[name] = Pipeline.from_pretrained(name, device=GPU, keep_weights=False)
     made = _on_gpu[name].vamp(*args, **kwargs)
     parts = {field.name: getattr(made, field.name) for field in fields(made)}
     return replace(made, **{name: p.cpu() for name, p in parts.items() if torch.is_tensor(p)})
@@ -53,7 +53,7 @@ def load(name: str, device: str) -> Pipeline:
     Before the server answers it uses its own device: no GPU is lent for warming up. Steps are not
     reported from the GPU's process, and what runs there runs to its end when it is cancelled.
     """
-    pipeline = Pipeline.load(name, device)
+    pipeline = Pipeline.from_pretrained(name, device=device, keep_weights=False)
     here = pipeline.vamp
 
     def vamp(*args: Any, **kwargs: Any) -> Any:

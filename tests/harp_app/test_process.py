@@ -21,6 +21,7 @@ from vampnet.audio import Limits
 from vampnet.presets import Preset
 from vampnet.prompt import Prompt
 from vampnet.prompt.beats import beat_grid
+from vampnet.system.errors import UserError
 
 
 @pytest.fixture
@@ -283,7 +284,7 @@ def test_a_broken_model_is_named_without_its_path(tmp_path, caplog):
     (tmp_path / "odd" / "config.json").touch()
 
     def load(place, device):
-        raise ValueError(f"{place}/coarse.pth: missing keys")
+        raise UserError(f"{place}/coarse.pth: missing keys")
 
     with pytest.raises(ValueError) as error:
         Models(tmp_path, load=load).get("odd")
