@@ -299,12 +299,13 @@ def run(
 
 
 def announcement(options: Options, port: int) -> list[str]:
-    """Return the lines that tell what to paste into HARP, and who else may come in."""
-    scheme = "https" if options.tls_cert else "http"
+    """Return the lines with the address to paste into HARP, and who else may come in."""
     host = options.host
     everywhere = host in ("0.0.0.0", "::", "")
     shown = lan_address() if everywhere else f"[{host}]" if ":" in host else host
-    lines = [f"Paste this address into HARP: {scheme}://{shown}:{port}{options.prefix}"]
+    lines = [f"Paste this address into HARP: {harp_address(options, shown, port)}"]
+    if options.tls_cert:
+        lines.append("NAME is the one in the certificate, with at most two dots in it.")
     if everywhere or not is_loopback(host):
         guard = "who knows the secret word " if options.secret else ""
         lines.append(
@@ -313,9 +314,21 @@ def announcement(options: Options, port: int) -> list[str]:
         )
         if not options.secret:
             lines.append("A secret word keeps others out: --secret WORD")
-    if ":" in shown:
+    if ":" in shown and not options.tls_cert:
         lines.append("Warning: HARP takes no IPv6 address; listen on an IPv4 one.")
     return lines
+
+
+def harp_address(options: Options, host: str, port: int) -> str:
+    """Return the address in the form that HARP 3.0.1 and newer ones take.
+
+    They read anything with three dots and a port as plain http, and a name only where the text has
+    "gradio.live" in it; what stands after "#" is never sent.
+    """
+    if options.tls_cert is None:
+        return f"http://{host}:{port}{options.prefix}"
+    at_port = "" if port == 443 else f":{port}"
+    return f"https://NAME{at_port}{options.prefix}/#.gradio.live"
 
 
 def lan_address() -> str:

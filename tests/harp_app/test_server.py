@@ -323,6 +323,20 @@ def test_the_whole_network_gets_a_warning_and_a_numeric_address():
     assert address.endswith(" http://[::1]:7860") and "HARP takes no IPv6" in hint
 
 
+@pytest.mark.parametrize(("port", "shown"), [(7860, "NAME:7860"), (443, "NAME")])
+def test_with_tls_the_address_has_the_form_that_every_harp_takes(port, shown):
+    chosen = server.Options(host="0.0.0.0", secret="word", tls_cert="c.pem", tls_key="k.pem")
+    address, name, *_ = server.announcement(chosen, port)
+    assert address == f"Paste this address into HARP: https://{shown}/word/#.gradio.live"
+    assert "at most two dots" in name
+
+
+def test_the_part_that_only_harp_reads_leads_to_the_same_endpoint(harp):
+    with running(FakePipeline(), secret="word") as site:
+        client = HarpClient(site.address + "/#.gradio.live")
+        assert client.load()["card"]["name"] == "VampNet"
+
+
 def test_a_device_that_is_not_there_is_told_before_anything_starts():
     with pytest.raises(ValueError, match="device 'toaster' cannot be used on this machine"):
         server.serve(port=0, device="toaster")
