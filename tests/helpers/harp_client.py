@@ -42,7 +42,7 @@ class HarpClient:
         self.address = address.rstrip("/")
         self.tab = tab
         parts = urlsplit(self.address)
-        self.host, self.port, self.base = parts.hostname or "", parts.port, parts.path
+        self.host, self.port, self.base = parts.hostname or "", parts.port, parts.path.rstrip("/")
         self.inputs: list[dict[str, Any]] = []
 
     def request(
