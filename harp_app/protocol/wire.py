@@ -1,6 +1,6 @@
 """HARP's card, controls and labels on gradio, for when the real pyharp is not installed.
 
-Names and signatures are pyharp's (TEAMuP-dev/pyharp 0.3), so that ``protocol.py`` can use either.
+Names and signatures are pyharp's (TEAMuP-dev/pyharp 0.3), so that ``endpoint.py`` can use either.
 """
 
 from __future__ import annotations
