@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import vampnet.presets as module
 from vampnet.model.recommended import PROFILES
-from vampnet.presets import Preset, PresetError, load_preset, presets
+from vampnet.presets import Preset, PresetError, load_preset, preset, presets
 from vampnet.prompt import Prompt
 
 SHIPPED = presets()
@@ -23,9 +23,9 @@ WANTED = {
     "small-variation",
     "medium-variation",
     "large-variation",
-    "small-variation-beat",
-    "medium-variation-beat",
-    "large-variation-beat",
+    "beat-small",
+    "beat-medium",
+    "beat-large",
     "beat-variation",
     "timbre-transfer",
     "fill-middle",
@@ -63,16 +63,39 @@ def test_a_shipped_preset_describes_itself_and_leaves_something_to_generate(pres
     for term in ("mask", "token", "codebook", "codec", "prompt", "TOML"):
         assert term not in preset.description
     assert 0 <= kept_share(preset) < 1
-    assert preset.name.endswith("-beat") <= preset.prompt.needs_beats
+    assert preset.name.startswith("beat-") <= preset.prompt.needs_beats
 
 
 def test_variations_keep_less_from_small_to_large():
-    for ending in ("", "-beat"):
-        shares = [kept_share(SHIPPED[f"{size}-variation{ending}"]) for size in SIZES]
+    for name in ("{}-variation", "beat-{}"):
+        shares = [kept_share(SHIPPED[name.format(size)]) for size in SIZES]
         assert shares[0] > shares[1] > shares[2] > 0
 
 
 SIZES = ("small", "medium", "large")
+
+
+def test_names_differ_in_what_a_closed_menu_shows():
+    assert len({name[:6] for name in SHIPPED}) == len(SHIPPED)
+
+
+def test_menus_begin_with_what_is_near_the_original(tmp_path):
+    written(tmp_path, GOOD.replace("mine", "a-first"))
+    names = list(presets(tmp_path))
+    assert names[0] == "loop-variation" and names[-2:] == ["dream", "a-first"]
+    for form in ("{}-variation", "beat-{}"):
+        places = [names.index(form.format(size)) for size in SIZES]
+        assert places == sorted(places)
+
+
+@pytest.mark.parametrize("size", ["small", "medium", "large"])
+def test_former_names_are_still_understood(tmp_path, size):
+    former = f"{size}-variation-beat"
+    assert preset(former) == SHIPPED[f"beat-{size}"]
+    written(tmp_path, GOOD.replace("mine", former))
+    assert preset(former, tmp_path).description == "A sentence."
+    with pytest.raises(ValueError, match="no preset 'tiny-variation-beat'; there are loop-var"):
+        preset("tiny-variation-beat")
 
 
 def test_shipped_presets_do_what_their_names_say():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,28 @@ _LONGEST_NAME = 60
 _TABLES = {"prompt": Prompt, "sampling": Sampling}
 DEFAULT_PRESET = "loop-variation"
 _PROFILE = "profile"
+# Shipped presets in the order of menus, from near the original to far from it; others follow.
+ORDER = (
+    DEFAULT_PRESET,
+    "small-variation",
+    "medium-variation",
+    "large-variation",
+    "beat-small",
+    "beat-medium",
+    "beat-large",
+    "beat-variation",
+    "compress",
+    "timbre-transfer",
+    "fill-middle",
+    "continue",
+    "lead-in",
+    "dream",
+)
+FORMER_NAMES = {
+    "small-variation-beat": "beat-small",
+    "medium-variation-beat": "beat-medium",
+    "large-variation-beat": "beat-large",
+}
 
 
 class PresetError(UserError):
@@ -57,7 +79,7 @@ class Preset:
 
 
 def presets(folder: str | Path | None = None) -> dict[str, Preset]:
-    """The shipped presets by name, with those of the user's folder over them.
+    """The shipped presets by name, in menu order, with those of the user's folder over them.
 
     A preset of the user with a shipped one's name takes its place; other files than *.toml are
     left alone. Raises ValueError for a folder that is not there or must not be read, PresetError
@@ -74,12 +96,19 @@ def presets(folder: str | Path | None = None) -> dict[str, Preset]:
             reason = error.strerror or error
             raise UserError(f"the folder of presets {folder} cannot be read: {reason}") from None
         found.update(_read_folder(folder))
-    return found
+    first = {name: found[name] for name in ORDER if name in found}
+    return first | found
+
+
+def current_name(name: str, known: Container[str]) -> str:
+    """The present name of a preset that was renamed; a name that is known stays."""
+    return name if name in known else FORMER_NAMES.get(name, name)
 
 
 def preset(name: str, folder: str | Path | None = None) -> Preset:
-    """One of :func:`presets` by its name. Raises ValueError for one that there is not."""
+    """One of :func:`presets` by its name, or its former one. Raises ValueError for others."""
     known = presets(folder)
+    name = current_name(name, known)
     if name not in known:
         raise UserError(f"no preset '{name}'; there are {', '.join(known)}")
     return known[name]

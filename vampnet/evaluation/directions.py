@@ -143,22 +143,21 @@ def claims(names: Sequence[str]) -> list[Claim]:
 
 def _sizes() -> list[Claim]:
     return [
-        Claim(f"{a}{form} is nearer to the input than {b}{form}", (a + form, "mel"),
-              (b + form, "mel"))
-        for form in ("", "-beat")
-        for a, b in (("small-variation", "medium-variation"),
-                     ("medium-variation", "large-variation"))
+        Claim(f"{a} is nearer to the input than {b}", (a, "mel"), (b, "mel"))
+        for form in ("{}-variation", "beat-{}")
+        for a, b in ((form.format("small"), form.format("medium")),
+                     (form.format("medium"), form.format("large")))
     ]  # fmt: skip
 
 
 def _on_beats() -> list[Claim]:
-    sizes = [f"{size}-variation" for size in ("small", "medium", "large")]
-    own = [*(f"{size}-beat" for size in sizes), "beat-variation"]
+    sizes = ("small", "medium", "large")
+    own = [*(f"beat-{size}" for size in sizes), "beat-variation"]
     return [
         *(Claim(f"{n} is nearer on the beats than between them", (n, "on_beats"), (n, "off_beats"))
           for n in own),
-        *(Claim(f"{n}-beat is nearer on the beats than {n}", (f"{n}-beat", "on_beats"),
-                (n, "on_beats")) for n in sizes),
+        *(Claim(f"beat-{n} is nearer on the beats than {n}-variation", (f"beat-{n}", "on_beats"),
+                (f"{n}-variation", "on_beats")) for n in sizes),
         Claim("beat-variation keeps more beats (beat F) than large-variation",
               ("large-variation", "beat_f"), ("beat-variation", "beat_f")),
     ]  # fmt: skip
