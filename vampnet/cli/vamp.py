@@ -62,7 +62,9 @@ def _vamp(args: argparse.Namespace) -> None:
     from vampnet.prompt.time_ranges import clipped
 
     seed, region = checked_seed(args.seed), Region.read(args.input)
-    clipped(preset.prompt.ranges_s, region.duration_s, args.bpm)  # before the model is loaded
+    # Before the model is loaded, and in bars where they were asked for.
+    start_s = args.beat_offset_s or 0.0
+    clipped(preset.prompt.ranges_s, region.duration_s, args.bpm, args.ranges or "", start_s)
     _check_outputs(args, files, targets, region)
     pipeline = Pipeline.from_pretrained(
         chosen_model(args.model), device=args.device, keep_weights=False
