@@ -14,10 +14,11 @@ from harp_app import controls
 from harp_app.jobs.cancellation import Asking
 from harp_app.jobs.model_cache import Models
 from harp_app.jobs.storage import renew
+from harp_app.labels import Mark, labels, places
+from harp_app.settings import Settings, read
 from vampnet.audio import Limits
 from vampnet.audio.region import Region
 from vampnet.presets import Preset
-from vampnet.prompt import Prompt
 from vampnet.prompt.beats import Beats
 from vampnet.prompt.time_ranges import clipped
 from vampnet.system.errors import UserError
@@ -35,37 +36,18 @@ MEBI = 1024 * 1024
 MAX_FILE_MB = 256.0
 ENDPOINT_LIMITS = Limits(max_duration_s=600.0, max_decoded_mib=1024)
 
-# ARGB with an alpha below 128, so that the number fits a signed 32-bit integer.
-COLOR_SETTINGS, COLOR_RANGE, COLOR_BEAT, COLOR_KEPT = (
-    0x60808080,
-    0x60E07030,
-    0x603080E0,
-    0x6040B060,
-)
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A label over the result: ``t`` and ``duration`` in seconds, ``color`` ARGB.
-
-    amplitude: height over the waveform (0 = middle); None = in the strip above it.
-    """
-
-    t: float
-    label: str
-    duration: float = 0.0
-    description: str = ""
-    color: int = 0
-    amplitude: float | None = None
-
 
 @dataclass(frozen=True)
 class Answer:
-    """The files (one a take), the marks on them, and the settings that made them."""
+    """The files (one per take) and the settings that made them.
+
+    marks: what HARP shows over each file; places: all that was kept or regenerated alone.
+    """
 
     files: tuple[Path, ...]
     marks: tuple[Mark, ...]
-    settings: controls.Settings
+    places: tuple[Mark, ...]
+    settings: Settings
 
 
 class Turn(Protocol):
@@ -99,25 +81,37 @@ class Processor:
         check_takes(self.takes)
 
     @property
-    def controls(self) -> tuple[controls.Control, ...]:
-        """The table of controls, in HARP's order."""
+    def all_controls(self) -> tuple[controls.Control, ...]:
+        """The table of all controls, which the page shows."""
         return controls.table(self.presets, self.models.names)
 
+    @property
+    def controls(self) -> tuple[controls.Control, ...]:
+        """The controls of HARP's window, in its order."""
+        return controls.in_harp(self.all_controls)
+
     def __call__(
-        self, path: str | None, values: Sequence[Any], job: Turn, beats: Beats | None = None
+        self,
+        path: str | None,
+        values: Sequence[Any],
+        job: Turn,
+        beats: Beats | None = None,
+        table: Sequence[controls.Control] | None = None,
     ) -> Answer:
         """Vary the clip at ``path`` as the control values say.
 
-        beats: of the clip, where they were tracked before; a tempo goes before them.
+        beats: of the clip, where they were tracked before; a tempo goes before them. table: the
+        controls that the values are of; HARP's by default.
 
-        Raises ValueError, written for the user, for anything that cannot be done, and what
-        ``job.check`` raises when the job is stopped.
+        Raises UserError for anything that cannot be done, and what ``job.check`` raises when the
+        job is stopped.
         """
-        settings = controls.read(values, self.controls, self.presets)
+        settings = read(values, self.controls if table is None else table, self.presets)
         if not path:
             raise UserError("No clip arrived; choose one first.")
         self.check_file(path)
         region = Region.read(path, self.limits)
+        settings = within(settings, region.duration_s)
         job.check()
         pipeline = self.models.get(settings.model)
         job.check()
@@ -128,14 +122,15 @@ class Processor:
                 seed=settings.seed,
                 takes=self.takes,
                 bpm=settings.bpm,
+                beat_offset_s=settings.beat_offset_s,
                 beats=beats if settings.bpm is None else None,
                 mono=not settings.stereo,
                 match_loudness=settings.match_loudness,
                 on_step=job.on_step,
             )
-        settings = replace(settings, preset=replace(settings.preset, prompt=made.prompt))
         files = self._write(path, made, job)
-        return Answer(files, marks(settings, made, region.duration_s), settings)
+        marks = labels(settings, made.beats, region.duration_s, self.takes)
+        return Answer(files, marks, places(settings, made.beats, region.duration_s), settings)
 
     def check_file(self, path: str) -> None:
         """Count the age of a clip from now on; ValueError where it is gone or too large a file."""
@@ -149,8 +144,8 @@ class Processor:
         folder = self.new_folder()
         files = []
         for number, region in enumerate(made.regions, start=1):
-            take = f"-take{number}" if self.takes > 1 else ""
-            file = folder / f"{ascii_stem(path)}-vamp-{made.seed}{take}{extension(path, region)}"
+            take = f"-take{number}of{self.takes}" if self.takes > 1 else ""
+            file = folder / f"{ascii_stem(path)}{take}-vamp-{made.seed}{extension(path, region)}"
             region.write(file, job.check)
             files.append(file)
         return tuple(files)
@@ -176,57 +171,10 @@ def ascii_stem(path: str | Path) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:40].strip("-") or "clip"
 
 
-def within(settings: controls.Settings, duration_s: float) -> controls.Settings:
+def within(settings: Settings, duration_s: float) -> Settings:
     """Return the settings with their ranges ending with the clip; ValueError for one outside."""
-    ranges_s = clipped(settings.ranges_s, duration_s, settings.bpm)
+    ranges_s = clipped(
+        settings.ranges_s, duration_s, settings.bpm, settings.ranges, settings.beat_offset_s
+    )
     prompt = replace(settings.prompt, ranges_s=ranges_s)
     return replace(settings, preset=replace(settings.preset, prompt=prompt))
-
-
-def marks(settings: controls.Settings, made: Variation, duration_s: float) -> tuple[Mark, ...]:
-    """Return the labels of an answer: settings and seed, ranges made anew, what was kept.
-
-    The first one lets the take be had again.
-    """
-    prompt = settings.prompt
-    left = _left(prompt)
-    found = [Mark(0.0, f"seed {made.seed}", duration_s, settings.describe(), COLOR_SETTINGS)]
-    for start_s, end_s in settings.ranges_s:
-        found.append(
-            Mark(start_s, "new", min(end_s, duration_s) - start_s, "made anew", COLOR_RANGE)
-        )
-    if left is None:  # nothing of what follows is
-        return tuple(found)
-    if prompt.prefix_s:
-        kept_s = min(prompt.prefix_s, duration_s)
-        found.append(Mark(0.0, "kept" + left, kept_s, "the beginning is kept" + left, COLOR_KEPT))
-    if prompt.suffix_s:
-        kept_s = min(prompt.suffix_s, duration_s)
-        start_s = duration_s - kept_s
-        found.append(Mark(start_s, "kept" + left, kept_s, "the end is kept" + left, COLOR_KEPT))
-    if made.beats is not None and prompt.needs_beats:
-        found += _beat_marks(prompt, made, duration_s)
-    return tuple(found)
-
-
-def _left(prompt: Prompt) -> str | None:
-    """What dropout leaves of the kept places, as words behind "kept"; None for nothing."""
-    if prompt.dropout == 1 or prompt.codebooks_kept == 0:
-        return None
-    return f", {100 * (1 - prompt.dropout):.3g} % of it" if prompt.dropout else ""
-
-
-def _beat_marks(prompt: Prompt, made: Variation, duration_s: float) -> list[Mark]:
-    assert made.beats is not None
-    downbeats = set(made.beats.downbeats_s)
-    beats_s = sorted(downbeats) if prompt.downbeats_only else made.beats.times_s
-    tempo = f" at {made.beats.bpm:.1f} BPM" if made.beats.bpm else ""
-    found = []
-    for beat_s in beats_s[:: prompt.beat_every]:
-        start_s = max(0.0, beat_s - prompt.beat_before_ms / 1000)
-        end_s = min(duration_s, beat_s + prompt.beat_ms / 1000)
-        if end_s > start_s:
-            label, beat = ("bar", "downbeat") if beat_s in downbeats else ("beat", "beat")
-            text = f"kept around the {beat}{tempo}{_left(prompt)}"
-            found.append(Mark(start_s, label, end_s - start_s, text, COLOR_BEAT))
-    return found

@@ -17,7 +17,6 @@ from typing import Any
 
 import gradio as gr
 
-from harp_app import controls
 from harp_app.jobs.queue import Cancelled, Job, Jobs
 from harp_app.jobs.storage import renew
 from harp_app.page import sliders
@@ -27,6 +26,7 @@ from harp_app.page.theme import HEADER
 from harp_app.process import Processor
 from harp_app.protocol.endpoint import CARD, Harp, as_it_is, component, mount_endpoint, tracks
 from harp_app.protocol.errors import told
+from harp_app.settings import read
 from vampnet.presets import Preset
 
 DEMO_CLIP = Path(__file__).parents[2] / "docs" / "demo" / "loop.flac"  # in a checkout
@@ -55,7 +55,7 @@ class _Page:
         self.blocks = blocks
         self.jobs = jobs
         self.processor = processor
-        self.table = processor.controls
+        self.table = processor.all_controls
         self.first = processor.presets[str(self.table[0].default)]
         self.recommended = processor.models.recommended()
         self._lay_out()
@@ -212,7 +212,7 @@ class _Page:
         if clip is None:
             return gr.skip(), NOTHING_YET
         try:
-            settings = controls.read(
+            settings = read(
                 self._sent(values, moved_by),
                 self.table,
                 self.processor.presets,
@@ -259,7 +259,8 @@ class _Page:
         def work(job: Job) -> list[Take]:
             loop.call_soon_threadsafe(turn.set)
             known = heard.beats if path == heard.path else None
-            answer = self.processor(path, self._sent(values, moved_by), job, known)
+            sent = self._sent(values, moved_by)
+            answer = self.processor(path, sent, job, known, self.table)
             return make_takes(answer, takes, self.processor)
 
         try:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harp_app.process import Mark
+from harp_app.labels import Mark
 from vampnet.plot import RANGE_DB, spectrogram_db
 from vampnet.prompt.beats import Beats
 
@@ -51,7 +51,7 @@ def sound(samples: Tensor, sample_rate: int, marks: Sequence[Mark] = ()) -> str:
 def mask(holes: Tensor, frame_rate_hz: float, duration_s: float, beats: Beats | None) -> str:
     """Return the mask's picture, the coarsest codebook lowest, beats as lines over it.
 
-    holes: bool (N, T), True = made anew; ``frame_rate_hz`` frames a second. duration_s: of the
+    holes: bool (N, T), True = regenerated; ``frame_rate_hz`` frames a second. duration_s: of the
     clip, the picture's width in time.
     """
     lines = ""

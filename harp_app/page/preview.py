@@ -8,11 +8,11 @@ from html import escape
 
 import torch
 
-from harp_app.controls import Settings
 from harp_app.jobs.storage import renew
 from harp_app.page import pictures
 from harp_app.page.playable import playable
 from harp_app.process import Processor, within
+from harp_app.settings import Settings
 from vampnet.audio import Limits
 from vampnet.audio.region import Region
 from vampnet.pipeline import Pipeline
@@ -97,7 +97,7 @@ def foresee(
     """Return the mask that the pipeline will use, bool (N, T), its beats and frames a second."""
     beats = heard.beats
     if settings.bpm is not None:
-        beats = beat_grid(settings.bpm, clip.duration_s)
+        beats = beat_grid(settings.bpm, clip.duration_s, settings.beat_offset_s)
     n_frames = pipeline.n_frames(clip.n_samples, clip.sample_rate)
     mask = pipeline.mask(
         n_frames, settings.prompt, settings.seed, beats=beats, onsets_s=heard.onsets_s
@@ -136,11 +136,11 @@ def _legend(holes: torch.Tensor, settings: Settings, beats: Beats | None) -> str
     new = float(holes.float().mean())
     parts = [
         f'<span><i class="key kept"></i>{1 - new:.0%} kept</span>',
-        f'<span><i class="key new"></i>{new:.0%} made anew</span>',
+        f'<span><i class="key new"></i>{new:.0%} regenerated</span>',
     ]
     if beats is not None:
-        how = "set" if settings.bpm is not None else "heard"
-        tempo = f"{beats.bpm:.1f} BPM {how}" if beats.bpm else "no steady beat heard"
+        how = "set" if settings.bpm is not None else "detected"
+        tempo = f"{beats.bpm:.1f} BPM {how}" if beats.bpm else "no steady beat found"
         parts.append(f'<span><i class="key beat"></i>{tempo}</span>')
     if settings.prompt.dropout or settings.prompt.period_phase is None:
         parts.append("<span>each seed draws its own places</span>")

@@ -59,8 +59,6 @@ def component(control: Control, preset: Preset, recommended: RecommendedSampling
     if control.kind == "dropdown":
         choices = list(control.choices)
         return gr.Dropdown(choices, value=str(control.default), visible=len(choices) > 1, **shared)
-    if control.kind == "toggle":
-        return gr.Checkbox(value=bool(control.default), **shared)
     return gr.Textbox(value=str(control.default), max_lines=1, **shared)
 
 

@@ -41,7 +41,7 @@ def make_takes(answer: Answer, takes: Sequence[Take], processor: Processor) -> l
 def _take(name: str, file: str, answer: Answer, processor: Processor) -> Take:
     region = Region.read(file, processor.limits)
     note = f'<p class="facts">{escape(answer.settings.describe())}</p>'
-    picture = pictures.sound(region.samples, region.sample_rate, answer.marks[1:]) + note
+    picture = pictures.sound(region.samples, region.sample_rate, answer.places) + note
     return Take(name, file, playable(file, region, processor.new_folder), picture)
 
 

@@ -21,9 +21,11 @@ from gradio.data_classes import FileData
 from harp_app.controls import Control
 from harp_app.jobs.queue import CANCELLED, Cancelled, Job, Jobs
 from harp_app.jobs.storage import renew
-from harp_app.process import Answer, Mark, Processor
+from harp_app.labels import Mark
+from harp_app.process import Answer, Processor
 from harp_app.protocol import wire
 from harp_app.protocol.errors import told
+from harp_app.protocol.values import check_number, count_values
 
 # Under these keys the middleware leaves, in the ASGI scope, the job of a POST and whose it is.
 SCOPE_JOB, SCOPE_CLIENT = "vampnet.job", "vampnet.client"
@@ -32,9 +34,9 @@ CARD: dict[str, Any] = {
     "name": "VampNet",
     "description": (
         "Variations of a clip by masked acoustic token modelling: part of the clip is kept as a "
-        "prompt, the rest is made anew, in time and in place."
+        "prompt, the rest is regenerated."
     ),
-    "author": "Hugo Flores Garcia, Prem Seetharaman, Rithesh Kumar, Bryan Pardo (VampNet)",
+    "author": "H. Flores Garcia, P. Seetharaman, R. Kumar, B. Pardo",
     # Structured tags, by which newer HARPs group models; older ones show them as they are.
     "tags": [
         "category:generation",
@@ -145,13 +147,14 @@ def component(control: Control) -> Any:
 def tracks(takes: int) -> tuple[Any, list[Any]]:
     """Return the input track and the outputs: ``takes`` tracks and the labels."""
     clip = _track("Clip", "The region to vary. Duplicate it first: the DAW's file is replaced.")
-    numbers = [""] if takes == 1 else [f" {number}" for number in range(1, takes + 1)]
+    names = [("Variation", "")]
+    if takes > 1:
+        names = [(f"Variation {n}", f"Take {n} of {takes}. ") for n in range(1, takes + 1)]
     outputs: list[Any] = [
-        _track(f"Variation{number}", "The same length, rate and format as the clip.")
-        for number in numbers
+        _track(name, f"{take}The same length, rate and format as the clip.") for name, take in names
     ]
     labels = gr.JSON(label="Labels")
-    labels.info = "What was kept, and the seed and settings of this take."
+    labels.info = "What was kept, and at the bottom the seed and all settings of the result."
     return clip, [*outputs, labels]
 
 
@@ -192,6 +195,7 @@ def mount_endpoint(
         output_components=list(outputs),
         process_fn=_process_handler(harp, jobs, processor),
     )
+    count_values(blocks)
     for function in blocks.fns.values():
         if function.api_name in ("controls", "process", "cancel"):
             # Waiting happens in our own queue; what waits there must not hold up the others.
@@ -213,6 +217,7 @@ def _process_handler(harp: Harp, jobs: Jobs, processor: Processor) -> Callable[.
                 renew(path)  # it may have to wait
                 if cancel := jobs.cancels.of_job(job.client, _address(request), path):
                     job.stop(CANCELLED, cancel)
+            check_number(values)
             answer: Answer = await jobs.run(job, lambda job: processor(path, values, job))
         except Cancelled as end:
             raise gr.Error(str(end), print_exception=False) from None

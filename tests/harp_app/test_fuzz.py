@@ -59,9 +59,10 @@ def odd_value(rng: random.Random, depth: int = 0):
 
 def odd_file(rng: random.Random, place: Path, uploaded: str):
     path = rng.choice([
-        uploaded, str(place / "outside.wav"), str(place / "secret.txt"), "/etc/passwd", "", "\x00",
-        "../" * 9 + "etc/passwd", uploaded + "/../../x", "http://127.0.0.1:9/a.wav", odd_text(rng),
-        "file:///etc/passwd", "https://example.org/a.wav", str(place), 7, None, ["x"], "/dev/zero",
+        *[uploaded] * 8, str(place / "outside.wav"), str(place / "secret.txt"), "/etc/passwd", "",
+        "\x00", "../" * 9 + "etc/passwd", uploaded + "/../../x", "http://127.0.0.1:9/a.wav",
+        odd_text(rng), "file:///etc/passwd", "https://example.org/a.wav", str(place), 7, None,
+        ["x"], "/dev/zero",
     ])  # fmt: skip
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
     extra = {

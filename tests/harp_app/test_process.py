@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +15,9 @@ from harp_app import controls
 from harp_app.jobs.model_cache import Models
 from harp_app.jobs.queue import Cancelled, Job
 from harp_app.jobs.storage import Storage
-from harp_app.process import Processor, ascii_stem, marks, within
+from harp_app.process import Processor, ascii_stem, within
+from harp_app.settings import read
 from vampnet.audio import Limits
-from vampnet.presets import Preset
-from vampnet.prompt import Prompt
-from vampnet.prompt.beats import beat_grid
 from vampnet.system.errors import UserError
 
 
@@ -50,9 +47,11 @@ def make(tmp_path):
 
 
 def ask(processor, path, job=None, **changed):
-    values = [changed.pop(c.field.replace(".", "_"), c.default) for c in processor.controls]
+    table = processor.all_controls
+    values = [changed.pop(c.field.replace(".", "_"), c.default) for c in table]
     assert not changed
-    return processor(None if path is None else str(path), values, job or Job("a", 1))
+    file = None if path is None else str(path)
+    return processor(file, values, job or Job("a", 1), table=table)
 
 
 def test_the_answer_is_a_file_like_the_clip_with_a_plain_name(make, clip):
@@ -86,7 +85,9 @@ def test_stems_are_ascii_without_blanks(name, expected):
 def test_takes_are_as_many_files_from_one_pass(make, clip):
     pipeline = FakePipeline()
     answer = ask(make(pipeline, takes=3), clip, seed="5")
-    assert [file.name[-16:] for file in answer.files] == [f"vamp-5-take{k}.wav" for k in (1, 2, 3)]
+    names = [f"My-Loop-1-take{k}of3-vamp-5.wav" for k in (1, 2, 3)]
+    assert [file.name for file in answer.files] == names
+    assert "3 takes" in answer.marks[0].description and "take1of3" in answer.marks[0].description
     assert len({file.read_bytes() for file in answer.files}) == 3
     assert len(pipeline.calls) == 1
 
@@ -96,8 +97,7 @@ def test_the_first_label_lets_the_take_be_had_again(make, clip):
     seed = first.settings.seed
     mark = first.marks[0]
     assert mark.label == f"seed {seed}" and f"seed {seed}" in mark.description
-    assert "Keep every n-th frame 13" in mark.description
-    assert "regenerate only 0.5-1 s" in mark.description
+    assert "period 13" in mark.description and "range 0.5-1" in mark.description
     again = ask(make(), clip, prompt_period=13, ranges="0.5-1", seed=str(seed))
     assert again.files[0].read_bytes() == first.files[0].read_bytes()
     other = ask(make(), clip, prompt_period=13, ranges="0.5-1", seed=str(seed + 1))
@@ -110,36 +110,8 @@ def test_outside_the_ranges_every_sample_stays(make, clip):
     after, _ = soundfile.read(answer.files[0], dtype="int32")
     changed = np.flatnonzero((before != after).any(1)) / 48000
     assert len(changed) and changed.min() >= 0.5 and changed.max() <= 1.0
-    mark = answer.marks[1]
+    (mark,) = answer.places
     assert (mark.t, mark.duration, mark.label) == (0.5, 0.5, "new")
-
-
-def test_kept_beats_are_labels(make, clip):
-    pipeline = FakePipeline()
-    answer = ask(make(pipeline), clip, prompt_beat_ms=100, bpm=120)
-    beats = answer.marks[1:]
-    assert pipeline.calls[0]["bpm"] == 120
-    assert [mark.t for mark in beats] == [0.0, 0.5, 1.0, 1.5]
-    assert [mark.label for mark in beats] == ["bar", "beat", "beat", "beat"]
-    assert all(abs(mark.duration - 0.1) < 1e-9 for mark in beats)
-    assert all(0 <= mark.color < 2**31 for mark in answer.marks)
-
-
-def test_labels_do_not_call_kept_what_dropout_gave_up():
-    prompt = Prompt(prefix_s=0.5, suffix_s=0.5, beat_ms=75)
-    known = {"ends": Preset("ends", "both ends", prompt)}
-    table = controls.table(known, ["default"])
-    vamp = SimpleNamespace(seed=1, beats=beat_grid(120.0, 2.0))
-
-    def told(percent):
-        changed = {"prompt.dropout": percent, "seed": "1"}
-        values = [changed.get(control.field, control.default) for control in table]
-        return marks(controls.read(values, table, known), vamp, 2.0)[1:]
-
-    assert len(told(0)) == 6 and not any("%" in mark.description for mark in told(0))
-    assert [mark.label for mark in told(35)][:3] == ["kept, 65 % of it"] * 2 + ["bar"]
-    assert all("65 % of it" in mark.description for mark in told(35))
-    assert told(100) == ()
 
 
 def test_ranges_of_bars_may_end_a_hair_behind_the_clip(make, clip):
@@ -155,7 +127,7 @@ def test_bars_of_a_tempo_that_was_rounded_end_with_the_clip(bpm, bars, decimals)
     table, written = controls.table(FAKE_PRESETS, ["default"]), round(bpm, decimals)
     changed = {"bpm": written, "ranges": f"bar {bars}"}
     values = [changed.get(control.field, control.default) for control in table]
-    settings = controls.read(values, table, FAKE_PRESETS)
+    settings = read(values, table, FAKE_PRESETS)
     duration_s = bars * 4 * 60 / bpm
     ((start_s, end_s),) = within(settings, duration_s).ranges_s
     off_s = duration_s * 0.051 / bpm + 0.001
@@ -164,7 +136,7 @@ def test_bars_of_a_tempo_that_was_rounded_end_with_the_clip(bpm, bars, decimals)
 
 
 def test_mono_and_loudness_reach_the_pipeline(make, clip):
-    stereo, mono = ask(make(), clip, seed="1"), ask(make(), clip, seed="1", stereo=False)
+    stereo, mono = ask(make(), clip, seed="1"), ask(make(), clip, seed="1", out="mono")
     assert stereo.files[0].read_bytes() != mono.files[0].read_bytes()
     assert soundfile.info(mono.files[0]).channels == 2
 

@@ -80,7 +80,7 @@ def test_a_seed_brings_a_take_back(client, tmp_path):
 
 
 def test_sliders_arrive_as_float32_and_mean_what_they_show(client, site, tmp_path):
-    client.process(clip(tmp_path), temperature=1.35)
+    client.process(clip(tmp_path), temp=1.35)
     assert site.pipeline.calls[-1]["sampling"].temperature == 1.35
 
 
@@ -127,11 +127,11 @@ def test_a_hundred_megabytes(harp, tmp_path):
     ("changed", "text"),
     [
         ({"seed": "twelve"}, "Seed is 'twelve'; allowed is a whole number from 0 to"),
-        ({"regenerate_only": "5-6"}, "Regenerate only: 5-6 s lies outside the clip"),
-        ({"regenerate_only": "bar 1"}, "counts bars; set the tempo for that"),
-        ({"tempo_(bpm)": 12}, "Tempo is 12 BPM; allowed is 30 to 300, or 0 to detect it"),
-        ({"regenerate_only": "f\u00fcr \u00d6"}, "'f\u00fcr \u00d6' cannot be read"),
-        ({"regenerate_only": "503-503"}, "has no length"),
+        ({"range": "5-6"}, "Range 5-6 s lies outside the clip"),
+        ({"range": "bar 1"}, "counts bars; set the tempo for that"),
+        ({"bpm": 12}, "Tempo is 12 BPM; allowed is 30 to 300, or 0 to detect it"),
+        ({"range": "f\u00fcr \u00d6"}, "'f\u00fcr \u00d6' cannot be read"),
+        ({"range": "503-503"}, "has no length"),
     ],
 )
 def test_errors_are_one_plain_sentence(client, tmp_path, changed, text):

@@ -111,8 +111,12 @@ class HarpClient:
         return answer
 
     def values(self, **changed: Any) -> list[Any]:
-        """All control values in order; `changed` by label, blanks as underscores."""
+        """All control values in order; `changed` by label, blanks as underscores, the rest by More."""
         left = {label.replace("_", " ").lower(): value for label, value in changed.items()}
+        labels = {control["label"].lower() for control in self.inputs}
+        others = [f"{name} {left.pop(name)}" for name in [*left] if name not in labels]
+        if others:
+            left["more"] = ", ".join([*others, left["more"]] if "more" in left else others)
         found = []
         for control in self.inputs:
             if control["type"] == "audio_track":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +18,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     listed.add_argument("--presets-dir", metavar="FOLDER", help="your own presets, *.toml")
     models = command("models", _models, "list the models at hand, or pull the official weights")
     text = "fetch the official VampNet weights (about 3 GB; not for commercial use)"
-    more = models.add_subparsers(metavar="pull | info")
-    about = "sizes, licence, precision here and recommended sampling of a model"
-    info = more.add_parser("info", help=about, description=about)
-    info.add_argument("name", metavar="NAME", nargs="?", default="default", help="(default)")
-    info.set_defaults(run=_info)
-    fetch = more.add_parser("pull", help=text, description=text)
+    fetch = models.add_subparsers(metavar="pull").add_parser("pull", help=text, description=text)
     fetch.add_argument("name", metavar="NAME", nargs="?", default="original", help="(original)")
     fetch.add_argument("--lora", metavar="NAME", help="fine-tuned weights for a kind of music, too")
     fetch.set_defaults(run=_pull)
@@ -51,31 +45,6 @@ def _models(args: argparse.Namespace) -> None:
         weights = [*folder.glob("*.safetensors"), *folder.glob("*.pth")]
         size = sum(file.stat().st_size for file in weights)
         print(f"{name}  {size / 1e6:.1f} MB  {folder}")
-
-
-def _info(args: argparse.Namespace) -> None:
-    from vampnet import checkpoints
-    from vampnet.model.precision import choose_precision
-    from vampnet.system.device import choose_device
-
-    folder, device = checkpoints.resolve(chosen_model(args.name)), choose_device()
-    parts = checkpoints.load_folder(folder)
-    metadata = parts.config.get("metadata", {})
-    codec = parts.codec
-    print(f"{folder.name}: {folder}")
-    rate = codec.sample_rate / codec.hop_length
-    print(f"codec: {codec.family}, {codec.sample_rate} Hz, {codec.n_codebooks} codebooks, "
-          f"{rate:.1f} frames per second")  # fmt: skip
-    for name, model in (("coarse", parts.coarse), ("c2f", parts.c2f)):
-        if model is not None:
-            size = sum(p.numel() for p in model.parameters())
-            precision = choose_precision(model, "auto", device)
-            print(f"{name}: {size:,} parameters, {precision} on {device}")
-    print(f"licence: {metadata.get('licence', 'not stated')}")
-    print(f"sampling (recommended by the {parts.recommended.source}):")
-    for profile in ("", *parts.recommended.profiles):
-        used = dataclasses.asdict(parts.recommended.resolve(profile))
-        print(f"  {profile or 'default'}: " + ", ".join(f"{k} {v}" for k, v in used.items()))
 
 
 def _pull(args: argparse.Namespace) -> None:

@@ -103,7 +103,7 @@ def test_a_preset_moves_the_sliders_and_the_mask_follows(visit, site, tmp_path):
     assert visit.slider("prompt-period") == other.prompt.period
     assert visit.slider("sampling-steps") == sampling_of(other).steps
     visit.wait(lambda: visit.page.locator("#mask .beat").count() > 0, "beats over the mask")
-    assert "BPM heard" in visit.text("#mask") and "slice after each beat" in visit.text("#about")
+    assert "BPM detected" in visit.text("#mask") and "slice after each beat" in visit.text("#about")
     beats = picture()
     assert beats != first
     visit.set_slider("bpm", 90)
@@ -255,7 +255,7 @@ def test_errors_are_said_in_words(visit, tmp_path):
         lambda: visit.page.fill("#seed textarea, #seed input", str(next(other))),
         lambda: visit.set_slider("prompt-period", next(other)),
         lambda: visit.choose(next(preset)),
-        lambda: visit.page.click("#stereo input"),
+        lambda: visit.page.fill("#more textarea, #more input", f"steps {next(other)}"),
     ):
         visit.page.fill("#seed textarea, #seed input", "abc")
         visit.page.click("#vary")
@@ -327,7 +327,7 @@ ADDRESSES = {
 
 @pytest.mark.browser
 def test_the_address_that_is_shown_is_one_that_harp_takes(visit):
-    script = (ROOT / "harp_app" / "page.js").read_text("utf-8")
+    script = (ROOT / "harp_app" / "page" / "page.js").read_text("utf-8")
     found = re.search(r"const forHarp = .*?\n  };\n", script, re.DOTALL)
     assert found
     for seen, shown in ADDRESSES.items():

@@ -17,6 +17,7 @@ from harp_app import controls
 from harp_app.jobs.model_cache import Models
 from harp_app.page.preview import Heard, foresee, meant, open_clip, show_mask
 from harp_app.process import Processor
+from harp_app.settings import read
 from vampnet.audio import Limits
 from vampnet.audio.region import Region
 from vampnet.model import Sampling
@@ -63,14 +64,16 @@ def test_the_mask_that_is_shown_is_the_mask_that_is_used(tmp_path, monkeypatch):
         {"seed": "7", "prompt.dropout": 30.0},
         {"preset": "beat-variation"},
         {"preset": "beat-variation", "bpm": 90.0},
+        {"preset": "beat-variation", "bpm": 90.0, "more": "beat_offset_s 0.2, beat_every 2"},
         {"ranges": "1-2.5"},
     ):
         values = [changed.get(c.field, c.default) for c in TABLE]
-        settings = controls.read(values, TABLE, PRESETS)
+        settings = read(values, TABLE, PRESETS)
         heard, _ = show_mask(seen, heard, settings, pipeline, work.limits)
         holes, beats, _ = foresee(seen, heard, settings, pipeline)
         audio = Region.read(path).to_model(44100)[0]
-        vamp = pipeline.vamp(audio, settings.prompt, Sampling(), settings.seed, bpm=settings.bpm)
+        tempo = {"bpm": settings.bpm, "beat_offset_s": settings.beat_offset_s}
+        vamp = pipeline.vamp(audio, settings.prompt, Sampling(), settings.seed, **tempo)
         assert torch.equal(holes, vamp.mask)
         assert vamp.beats is None or beats == vamp.beats
 
@@ -79,7 +82,7 @@ def test_a_clip_that_is_looked_at_stays(tmp_path, monkeypatch):
     path, pipeline = clip(tmp_path), pipeline_without_models(monkeypatch)
     work = processor(tmp_path, pipeline)
     seen, _ = open_clip(str(path), work)
-    settings = controls.read([c.default for c in TABLE], TABLE, PRESETS)
+    settings = read([c.default for c in TABLE], TABLE, PRESETS)
     os.utime(path, (0, 0))
     show_mask(seen, Heard(), settings, pipeline, work.limits)
     assert path.stat().st_mtime > time.time() - 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harp_app import controls
+from harp_app import controls, settings
 from harp_app.page import sliders
 from vampnet import checkpoints
 from vampnet.presets import presets
@@ -26,7 +26,7 @@ def test_sliders_that_a_preset_moved_mean_that_preset(name):
         if control.kind == "slider":
             assert sliders.lowest(control) <= value <= control.maximum
     pages, harps = (
-        controls.read(values, TABLE, PRESETS, draw_seed=lambda: 1)
+        settings.read(values, TABLE, PRESETS, draw_seed=lambda: 1)
         for values in (sliders.sent(moved, TABLE, PRESETS, RECOMMENDED), harps)
     )
     assert pages == harps and not pages.changes
@@ -37,5 +37,5 @@ def test_a_slider_that_was_moved_is_over_the_preset():
     values[0] = "loop-variation"
     place = [c.field for c in TABLE].index("prompt.period")
     values[place] = 0.0
-    settings = controls.read(sliders.sent(values, TABLE, PRESETS, RECOMMENDED), TABLE, PRESETS)
-    assert settings.prompt.period == 0 and settings.changes == ("Keep every n-th frame 0",)
+    found = settings.read(sliders.sent(values, TABLE, PRESETS, RECOMMENDED), TABLE, PRESETS)
+    assert found.prompt.period == 0 and found.changes == ("period 0",)
