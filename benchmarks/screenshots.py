@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 
 from browser_visit import Visit, find_browser, started_browser  # noqa: E402
 from fake_endpoint import running  # noqa: E402
@@ -41,7 +41,7 @@ def shot(browser: Any, address: str, name: str) -> bytes:
     visit = Visit(browser, address, **options)
     visit.context.set_default_timeout(60_000)
     visit.open(ROOT / "docs" / "demo" / "loop.flac")
-    visit.choose("small-variation-beat")
+    visit.choose("beat-small")
     visit.page.wait_for_selector("#mask .beat")
     for _ in range(2):
         visit.take(timeout_s=120)

@@ -24,7 +24,7 @@ import numpy as np
 import soundfile
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 
 from fake_endpoint import FAKE_PRESETS, FakePipeline, Running, running  # noqa: E402
 from harp_client import HarpClient, HarpError  # noqa: E402
