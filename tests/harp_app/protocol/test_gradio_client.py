@@ -47,6 +47,7 @@ def test_its_cancel_frees_the_machine(connected, client, site, tmp_path):
     site.pipeline.step_s = 0.05
     job = job_of(connected, client, clip(tmp_path), steps=64)
     assert site.pipeline.started.wait(5)
+    wait_for(lambda: job.communicator.event_id is not None)  # without it nothing is sent
     job.cancel()
     wait_for(lambda: site.endpoint.jobs.counts() == (0, 0), 5)
     assert site.pipeline.steps_done < 60
