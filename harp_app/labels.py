@@ -8,9 +8,11 @@ are at the bottom of the waveform, where nothing else is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
+from harp_app.more import written
 from harp_app.settings import Settings
+from vampnet.model import Sampling
 from vampnet.prompt import Prompt
 from vampnet.prompt.beats import Beats
 
@@ -41,15 +43,20 @@ class Mark:
 
 
 def labels(
-    settings: Settings, beats: Beats | None, duration_s: float, takes: int
+    settings: Settings,
+    beats: Beats | None,
+    duration_s: float,
+    takes: int,
+    sampling: Sampling | None = None,
 ) -> tuple[Mark, ...]:
     """Return the labels that HARP shows of an answer: settings first, then places in the strip.
 
-    takes: how many tracks the answer has; each of them shows all labels.
+    takes: how many tracks the answer has; each of them shows all labels. sampling: what the preset,
+    the model and the request came to.
     """
     strip = _fitting(_edges(settings, duration_s), duration_s)
     strip = _fitting(_bars(settings, beats, duration_s), duration_s, strip)
-    return (*_settings_marks(settings, duration_s, takes), *strip)
+    return (*_settings_marks(settings, duration_s, takes, sampling), *strip)
 
 
 def places(settings: Settings, beats: Beats | None, duration_s: float) -> tuple[Mark, ...]:
@@ -57,12 +64,16 @@ def places(settings: Settings, beats: Beats | None, duration_s: float) -> tuple[
     return (*_edges(settings, duration_s), *_kept_beats(settings.prompt, beats, duration_s))
 
 
-def _settings_marks(settings: Settings, duration_s: float, takes: int) -> list[Mark]:
+def _settings_marks(
+    settings: Settings, duration_s: float, takes: int, sampling: Sampling | None
+) -> list[Mark]:
     """Labels side by side at the bottom: the preset and the settings, in one or more of them."""
     texts = _packed([*_takes(takes), *settings.parts()])
     found = [(f"seed {settings.seed}", texts[0]), *(("settings", text) for text in texts[1:])]
     preset = settings.preset
     found.insert(1, (preset.name, f"{preset.name}: {preset.description}"))
+    if sampling is not None:
+        found.append(("sampling", _sampling_text(sampling)))
     marks = []
     for first in range(0, len(found), IN_ROW):
         row = found[first : first + IN_ROW]
@@ -71,6 +82,14 @@ def _settings_marks(settings: Settings, duration_s: float, takes: int) -> list[M
             centre_s = (place + 0.5) * duration_s / len(row)
             marks.append(Mark(centre_s, label, 0.0, text, COLOR_SETTINGS, height))
     return marks
+
+
+def _sampling_text(sampling: Sampling) -> str:
+    """The settings in use that are not off, with the names and units of *More*."""
+    used = {k: v for k, v in asdict(sampling).items() if v}
+    if not sampling.typical_mass:
+        del used["typical_min_tokens"]
+    return ", ".join(written(name, value) for name, value in used.items())
 
 
 def _takes(takes: int) -> list[str]:

@@ -129,7 +129,7 @@ class Processor:
                 on_step=job.on_step,
             )
         files = self._write(path, made, job)
-        marks = labels(settings, made.beats, region.duration_s, self.takes)
+        marks = labels(settings, made.beats, region.duration_s, self.takes, made.sampling)
         return Answer(files, marks, places(settings, made.beats, region.duration_s), settings)
 
     def check_file(self, path: str) -> None:

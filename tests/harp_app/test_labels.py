@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from harp_app import controls
 from harp_app.labels import labels, places
 from harp_app.settings import read
+from vampnet.model import Sampling
 from vampnet.presets import Preset, presets
 from vampnet.prompt import Prompt
 from vampnet.prompt.beats import beat_grid
@@ -122,3 +123,12 @@ def test_ranges_anywhere_never_cover_one_another(starts, name):
     marks, all_places = found(60.0, preset=name, ranges=ranges)
     check_drawing(marks, 60.0)
     assert len([mark for mark in all_places if mark.label == "new"]) == len(starts)
+
+
+def test_the_sampling_in_use_is_a_label():
+    table = controls.table(PRESETS, ["default"])
+    settings = read([control.default for control in table], table, PRESETS, lambda: 1)
+    used = Sampling(steps=8, temperature=0.8, by_codebook=True)
+    (mark,) = [m for m in labels(settings, None, 4.0, 1, used) if m.label == "sampling"]
+    assert "steps 8" in mark.description and "temperature 0.8" in mark.description
+    assert "by_codebook on" in mark.description and "top_p" not in mark.description

@@ -111,7 +111,7 @@ class HarpClient:
         return answer
 
     def values(self, **changed: Any) -> list[Any]:
-        """All control values in order; `changed` by label, blanks as underscores, the rest by More."""
+        """All control values in order; `changed` by label, with underscores; the rest by More."""
         left = {label.replace("_", " ").lower(): value for label, value in changed.items()}
         labels = {control["label"].lower() for control in self.inputs}
         others = [f"{name} {left.pop(name)}" for name in [*left] if name not in labels]
