@@ -1,7 +1,7 @@
 # The endpoint in a container:          docker build -t vampnet-harp .
 # With torch for an NVIDIA GPU:         docker build -t vampnet-harp:cuda --build-arg TORCH_BACKEND=cu130 .
 # Run it; only this opens a port:       docker run --rm --init -p 127.0.0.1:7860:7860 vampnet-harp
-# Words behind the image's name are options of `vampnet serve`. More: docs/self-hosting.md
+# Arguments after the image's name are options of `vampnet serve`. More: docs/self-hosting.md
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS build
@@ -18,15 +18,14 @@ COPY pyproject.toml README.md LICENSE ./
 COPY presets presets
 COPY harp_app harp_app
 COPY vampnet vampnet
-RUN /opt/vampnet/bin/python -m pip install --quiet .
+RUN /opt/vampnet/bin/python -m pip install --quiet ".[serve]"
 
 FROM python:${PYTHON}-slim
 RUN useradd --create-home --uid 1000 vampnet
 COPY --from=build /opt/vampnet /opt/vampnet
-# Nothing is written but in /tmp: uploads, results, the font list of matplotlib.
+# Only /tmp is written to: uploads and results.
 ENV PATH=/opt/vampnet/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    MPLCONFIGDIR=/tmp/matplotlib \
     VAMPNET_SECRET=""
 USER vampnet
 WORKDIR /home/vampnet

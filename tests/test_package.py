@@ -28,6 +28,8 @@ IMPORT_NAMES = {
     "beat-this": "beat_this",
     "pillow": "PIL",
 }
+GRADIO_BRINGS = {"huggingface-hub"}  # beside what the extra `serve` names
+UNIONS = {"all", "test", "dev"}  # extras that hold others
 WEIGHT_DOORS = {  # each reads or writes weights or tokens of a kind of its own
     "vampnet.checkpoints.weight_files",
     "vampnet.checkpoints.folders",
@@ -68,29 +70,65 @@ def run_python(code: str, *, path: Path = ROOT, cwd: Path = ROOT) -> str:
     return done.stdout.strip()
 
 
-def extra_modules() -> list[str]:
-    """The import names of every package that only an extra brings."""
-    base = " ".join(PROJECT["project"]["dependencies"])
-    packages = set()
-    for requirements in PROJECT["project"]["optional-dependencies"].values():
-        packages |= {re.match(r"[\w.-]+", line).group() for line in requirements}  # type: ignore
-    packages -= {"vampnet-harp"}
-    return sorted(IMPORT_NAMES.get(p, p.replace("-", "_")) for p in packages if p not in base)
+def packages(requirements: list[str]) -> set[str]:
+    """The names of the packages of a list of requirements."""
+    return {re.match(r"[\w.-]+", line).group() for line in requirements}  # type: ignore
 
 
-def test_every_module_imports_with_the_base_dependencies_alone():
-    modules = [module_name(path) for path in SOURCES if path.name != "__main__.py"]
-    code = f"""
+def without(*extras: str) -> str:
+    """Python code that hides the packages that only these extras install (all where none)."""
+    project = PROJECT["project"]
+    listed = project["optional-dependencies"]
+    kept = packages(project["dependencies"]) | {"vampnet-harp"}
+    kept |= GRADIO_BRINGS if extras and "serve" not in extras else set()
+    for extra in listed:
+        if extras and extra not in extras and extra not in UNIONS:
+            kept |= packages(listed[extra])
+    hidden = set().union(*(packages(listed[extra]) for extra in extras or listed)) - kept
+    names = sorted(IMPORT_NAMES.get(name, name.replace("-", "_")) for name in hidden)
+    return f"""
 import importlib, sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {extra_modules()!r}:
+        if name.partition(".")[0] in {names!r}:
             raise ModuleNotFoundError("No module named " + name, name=name)
 sys.meta_path.insert(0, Absent())
-for name in {modules!r}:
-    importlib.import_module(name)
 """
-    run_python(code)
+
+
+@pytest.mark.parametrize("package", ["vampnet", "harp_app"])
+def test_every_module_imports_with_its_dependencies_alone(package):
+    """The library's modules need the base dependencies, the endpoint's those and ``serve``."""
+    listed = PROJECT["project"]["optional-dependencies"]
+    hiding = without(*(set(listed) - {"serve"})) if package == "harp_app" else without()
+    modules = [module_name(path) for path in SOURCES if path.name != "__main__.py"]
+    modules = [name for name in modules if name.partition(".")[0] == package]
+    run_python(f"{hiding}\nfor name in {modules!r}: importlib.import_module(name)")
+
+
+@pytest.mark.parametrize(
+    ("line", "extra"),
+    [
+        ("serve", "serve"),
+        ("vamp docs/demo/loop.flac OUT.flac --picture OUT.png", "plot"),
+        ("evaluate docs/demo OUT", "eval"),
+        ("evaluate docs/demo OUT --embedding clap=OUT", "clap"),
+    ],
+)
+def test_a_missing_extra_is_named_in_one_line(line, extra, tmp_path):
+    words = line.replace("OUT", str(tmp_path / "out")).split()
+    code = f"from vampnet.cli import main\nsys.exit(main({words!r}))"
+    command = [sys.executable, "-c", without(extra, "plot") + code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1 and f'pip install "vampnet-harp[{extra}]"' in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_variation_needs_the_base_dependencies_alone(tmp_path):
+    words = ["vamp", "docs/demo/loop.flac", str(tmp_path / "out.flac"), "--preset", "dream"]
+    words += ["--steps", "1", "--fine-steps", "1", "--mono"]
+    run_python(f"{without()}\nfrom vampnet.cli import main\nsys.exit(main({words!r}))")
+    assert (tmp_path / "out.flac").stat().st_size
 
 
 def test_importing_the_library_does_no_work():
@@ -135,7 +173,7 @@ def test_one_door_for_each_kind_of_file():
 def test_what_is_imported_is_declared():
     project = PROJECT["project"]
     lists = [project["dependencies"], *project["optional-dependencies"].values()]
-    declared = {re.match(r"[\w.-]+", line).group() for lines in lists for line in lines}  # type: ignore
+    declared = set().union(*map(packages, lists))
     known = {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in declared}
     known |= {*sys.stdlib_module_names, "vampnet", "harp_app", "pyharp", "typing_extensions"}
     for path in SOURCES:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vampnet.prompt.beats import Beats
 from vampnet.system.errors import UserError
+from vampnet.system.optional import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,12 @@ KEPT, GENERATED, BEAT = "#1f3b57", "#f2b661", "#c0392b"
 
 
 def check_name(path: str | Path) -> None:
-    """ValueError where the name's suffix is none that a picture can be written as."""
+    """Check that a picture can be written under this name.
+
+    Raises:
+        UserError: for a suffix that is not one of :data:`SUFFIXES`, and without matplotlib.
+    """
+    require("matplotlib", extra="plot", purpose="a picture")
     if Path(path).suffix.lower() not in SUFFIXES:
         name = Path(path).name
         raise UserError(f"the picture's name '{name}' must end in {', '.join(SUFFIXES)}")
@@ -78,10 +84,10 @@ def save(
     `frame_rate_hz` frames a second. beats: drawn over the mask, downbeats stronger. Raises
     ValueError for another suffix, OSError where the file cannot be written.
     """
+    check_name(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    check_name(path)
     figure = Figure(figsize=SIZE_INCHES, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 3))

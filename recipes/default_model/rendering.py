@@ -22,6 +22,7 @@ from torch import Tensor
 from recipes.default_model.composing import Score
 from vampnet import audio
 from vampnet.system.errors import UserError
+from vampnet.system.optional import require
 
 TICKS_PER_BEAT = 480
 TICKS_PER_S = 960  # at MIDI's own tempo, 120 BPM; times are told in seconds here
@@ -47,10 +48,9 @@ class Take:
 
 
 def _mido() -> Any:
-    try:
-        import mido
-    except ImportError:
-        raise UserError("rendered music needs the package mido: pip install mido") from None
+    require("mido", extra="train", purpose="rendered music")
+    import mido
+
     return mido
 
 

@@ -241,7 +241,7 @@ def test_other_folders_are_no_clap(tiny_clap, tmp_path):
 
 def test_without_transformers_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ValueError, match=r"pip install vampnet-harp\[clap\]"):
+    with pytest.raises(ValueError, match=r'pip install "vampnet-harp\[clap\]"'):
         ClapEmbedding(tmp_path)
 
 

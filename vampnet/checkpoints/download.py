@@ -22,6 +22,7 @@ from urllib.request import Request, urlopen
 
 from vampnet.system.errors import UserError
 from vampnet.system.hashes import sha256
+from vampnet.system.optional import require
 
 HUB = "https://huggingface.co"  # HF_ENDPOINT names another, such as a mirror
 ORIGINAL = "original"
@@ -166,10 +167,9 @@ def fetch_repository(name: str, files: Sequence[str]) -> Path:
     repository, _, revision = name.partition("@")
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository):
         raise DownloadError(f"'{name}' is neither a folder nor OWNER/NAME on the hub")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise DownloadError("fetching needs the package huggingface_hub, not installed") from error
+    require("huggingface_hub", extra="clap", purpose="fetching a repository")
+    from huggingface_hub import snapshot_download
+
     hub = os.environ.get("HF_ENDPOINT") or HUB
     try:
         return Path(

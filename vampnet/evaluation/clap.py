@@ -23,11 +23,11 @@ from torch import Tensor
 from vampnet.checkpoints.download import fetch_repository
 from vampnet.system.errors import UserError
 from vampnet.system.hashes import sha256
+from vampnet.system.optional import require
 
 WEIGHTS, CONFIG = "model*.safetensors", "config.json"
 CONFIGS = (CONFIG, "preprocessor_config.json", "processor_config.json")
 FILES = (WEIGHTS, "model.safetensors.index.json", *CONFIGS)  # all that is fetched of a repository
-EXTRA = "CLAP needs the package transformers, not installed: pip install vampnet-harp[clap]"
 SPARE = 0.1  # of a window: what is longer than whole windows by less is not heard
 HASH_DIGITS = 8
 
@@ -94,11 +94,10 @@ def _check(folder: Path, source: str) -> None:
 
 
 def _library() -> Any:
-    """The package transformers. Raises ValueError where it is missing."""
-    try:
-        import transformers
-    except ImportError as error:
-        raise UserError(EXTRA) from error
+    """The package transformers. Raises UserError where it is missing."""
+    require("transformers", extra="clap", purpose="CLAP")
+    import transformers
+
     return transformers
 
 

@@ -26,6 +26,7 @@ from vampnet.model import Sampling
 from vampnet.pipeline import Pipeline
 from vampnet.presets import presets
 from vampnet.system.errors import UserError
+from vampnet.system.optional import require
 
 CACHE, FIGURES, PAGE, TEXT = "cache", "figures", "report.html", "report.md"
 SAMPLING_OF = "large-variation"  # whose sampling is evaluated: it keeps as little as the prompts do
@@ -80,6 +81,7 @@ def evaluate(
     ranges are not checked. ``on_job(done, total)``: progress of the sounds; ``on_stage``: is told
     what follows them. Raises ValueError for music, a model or experiments that cannot be used.
     """
+    require("matplotlib", "PIL", extra="eval", purpose="an evaluation's report")
     plan, out, start = plan or Plan(), Path(out), time.monotonic()
     pipeline = Pipeline.from_pretrained(model, device=device, keep_weights=False)
     known = presets()

@@ -189,7 +189,8 @@ def _choose(tracker: str) -> str:
         return next(name for name in TRACKERS[1:] if usable[name])
     if not usable[tracker]:
         allowed = ", ".join(name for name, can_run in usable.items() if can_run)
-        raise UserError(f"tracker {tracker!r} is not installed here; there are: {allowed}")
+        how = '; install with: pip install "vampnet-harp[beats]"' if tracker == "beat_this" else ""
+        raise UserError(f"tracker {tracker!r} cannot be used; available: {allowed}{how}")
     return tracker
 
 
