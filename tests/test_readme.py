@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,16 @@ from vampnet.model import Sampling
 from vampnet.presets import presets
 from vampnet.prompt import Prompt
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 README = ROOT / "README.md"
 CLIP_S = 1.0
 QUICK = ["--steps", "2", "--fine-steps", "1"]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+PAGES += [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("docs/**/*.md"))]
 
 pytestmark = pytest.mark.skipif(not README.is_file(), reason="needs the checkout")
 
@@ -45,14 +53,22 @@ def workplace(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_the_first_commands_are_serve_and_test():
+def test_the_make_targets_exist():
+    text = "".join(p.read_text(encoding="utf-8") for p in (README, ROOT / "CONTRIBUTING.md"))
     made = lines("make")
-    assert made == ["make serve", "make test", "make demo"]
+    named = {*re.findall(r"`make (\w+)`", text), *(line.split()[1] for line in made)}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert all(re.search(rf"^{line.split()[1]}:", makefile, re.MULTILINE) for line in made)
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    assert made[:2] == ["make serve", "make test"]
+    assert made[1] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
-@pytest.mark.parametrize("line", lines("vampnet"))
+def is_training(line: str) -> bool:
+    return "WORK" in line
+
+
+@pytest.mark.parametrize("line", [line for line in lines("vampnet") if not is_training(line)])
 def test_a_command_runs(line, workplace, monkeypatch, capsys):
     monkeypatch.setattr("harp_app.server.serve", lambda **options: None)
     words = shlex.split(line)[1:]
@@ -62,15 +78,34 @@ def test_a_command_runs(line, workplace, monkeypatch, capsys):
     assert bool(made) == (words[0] in ("vamp", "convert"))
 
 
+@pytest.mark.slow
+def test_the_training_commands_run(workplace, music, capsys):
+    (workplace / "MUSIC").symlink_to(music, target_is_directory=True)
+    quick = {"train": ["--steps", "2", "--batch", "2", "--frames", "16"], "vamp": QUICK}
+    for line in filter(is_training, lines("vampnet")):
+        words = shlex.split(line)[1:]
+        assert cli.main(words + quick[words[0]]) == cli.OK, capsys.readouterr()
+    assert (workplace / "out.wav").is_file()
+
+
+def test_extras_that_the_pages_name_exist():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pages = [ROOT / name for name in PAGES] + [ROOT / "Makefile", ROOT / "Dockerfile"]
+    for page in pages:
+        for names in re.findall(r'(?:vampnet-harp|["\s]\.)\[([\w,-]+)\]', page.read_text("utf-8")):
+            for name in names.split(","):
+                assert name in project["optional-dependencies"], f"{page.name}: {name}"
+
+
 def test_the_python_lines_run(workplace):
     (code,) = blocks("python")
-    exec(compile(code.replace("steps=24", "steps=2"), "README.md", "exec"), {})
+    exec(compile(code, "README.md", "exec"), {})
     ours, theirs = soundfile.info("variation.wav"), soundfile.info("loop.wav")
     for name in ("frames", "samplerate", "channels", "format", "subtype"):
         assert getattr(ours, name) == getattr(theirs, name)
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     path = ROOT / page
     for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
@@ -87,7 +122,7 @@ def test_the_page_of_presets_names_every_preset_and_setting():
             assert f"`{field.name}`" in text, field.name
 
 
-def test_the_page_of_the_house_names_every_file():
+def test_the_page_of_the_architecture_names_every_file():
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     for package in ("vampnet", "harp_app"):
         for path in (ROOT / package).iterdir():
