@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 
-from harp_app.server import serve
+from harp_app import check_installed
 from vampnet.system.allocator import keep_freed_memory
 from vampnet.system.errors import UserError
 
@@ -26,6 +26,9 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     keep_freed_memory()
     try:
+        check_installed()
+        from harp_app.server import serve
+
         serve(**vars(chosen))
     except (UserError, OSError) as error:
         sys.stderr.write(f"{error}\n")

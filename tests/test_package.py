@@ -124,6 +124,14 @@ def test_a_missing_extra_is_named_in_one_line(line, extra, tmp_path):
     assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
+def test_the_endpoint_without_its_packages_names_the_extra():
+    code = "import runpy\nsys.argv[1:] = []\nrunpy.run_module('harp_app', run_name='__main__')"
+    command = [sys.executable, "-c", without("serve") + code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert 'pip install "vampnet-harp[serve]"' in done.stderr
+
+
 def test_a_variation_needs_the_base_dependencies_alone(tmp_path):
     words = ["vamp", "docs/demo/loop.flac", str(tmp_path / "out.flac"), "--preset", "dream"]
     words += ["--steps", "1", "--fine-steps", "1", "--mono"]

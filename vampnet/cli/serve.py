@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from vampnet.cli.option_table import SERVE, given
 from vampnet.cli.option_table import add as add_options
-from vampnet.system.optional import require
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -19,7 +18,9 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _serve(args: argparse.Namespace) -> None:
     import logging
 
-    require("gradio", "fastapi", "uvicorn", "PIL", extra="serve", purpose="vampnet serve")
+    from harp_app import check_installed
+
+    check_installed()
     from harp_app.server import serve
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
