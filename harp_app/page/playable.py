@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from vampnet.audio import Audio, AudioFormat, write
+from vampnet.audio import Audio, AudioFormat, stored_bits, write
 from vampnet.audio.region import Region
 
 WHOLE = ("FLAC", "MP3", "OGG")  # containers of which browsers play all that is in them
@@ -19,8 +19,7 @@ def is_playable(form: AudioFormat) -> bool:
     if form.container in WHOLE:
         return True
     known = form.container in WAVES and form.subtype in WAVE_SUBTYPES and form.endian != "BIG"
-    # Of an extensible header: bits a sample takes, bits of it that count. Browsers want all.
-    return known and form.extensible[14:16] == form.extensible[18:20]
+    return known and form.valid_bits == stored_bits(form.subtype)  # browsers want all bits
 
 
 def playable(path: str, region: Region, new_folder: Callable[[], Path]) -> str:

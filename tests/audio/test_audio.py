@@ -109,9 +109,18 @@ def test_limits_are_checked_before_decoding(tmp_path):
     soundfile.write(path, np.zeros((8 * 44100, 8), np.int16), 44100)
     with pytest.raises(AudioError, match=r"10\.8 MiB; 4 MiB"):
         audio.probe(path, Limits(max_decoded_mib=4))
-    lie = bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize("frames", [1, 4095, 4096, 4097, 50_000])
+def test_a_flac_that_does_not_say_its_length_is_read_to_its_end(tmp_path, frames):
+    path = tmp_path / "pipe.flac"
+    soundfile.write(path, noise(2).T.numpy()[:frames], 44100)
+    whole = path.read_bytes()
+    lie = bytearray(whole)
     lie[21:26] = bytes([lie[21] & 0xF0, 0, 0, 0, 0])  # "length unknown"
     path.write_bytes(lie)
+    assert audio.read(path).samples.shape[1] == frames
+    path.write_bytes(lie[:-1])
     with pytest.raises(AudioError, match="does not say how long"):
         audio.read(path)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import noise, tone
 from sound_files import wav_bytes
@@ -35,7 +35,7 @@ def test_loop_and_tempo_chunks_survive_verbatim(tmp_path, container, subtype):
     )
     audio.write(path, sound)
     back = audio.read(path)
-    assert back.format and replace(back.format, extensible=b"") == sound.format
+    assert back.format == sound.format
     assert torch.allclose(back.samples, sound.samples, atol=1e-6)
     raw = path.read_bytes()
     if container != "RF64":
@@ -61,8 +61,6 @@ def test_the_walk_survives_any_header(tmp_path):
             bad[place] = rng.integers(256)
         path = tmp_path / "bad.wav"
         path.write_bytes(bad)
-        with open(path, "rb") as file:
-            chunks.walk(file, len(bad))
         try:
             audio.read(path)
         except AudioError as error:
@@ -74,10 +72,7 @@ def test_the_walk_survives_any_size_of_64_bits(tmp_path):
     for size in (129, 2**40, 2**62 + 1, 2**63 - 1, 2**64 - 1):
         sizes = b"ds64" + struct.pack("<IQQQI", 28, size, size, 0, 0)
         path.write_bytes(b"RF64" + b"\xff" * 4 + b"WAVE" + sizes + wav_bytes()[12:])
-        with open(path, "rb") as file:
-            missing = chunks.walk(file, path.stat().st_size).missing_bytes
-        assert missing == size - 128
-        with pytest.raises(AudioError, match="cut off"):
+        with pytest.raises(AudioError, match=f"cut off: {size - 128} bytes"):
             audio.read(path)
 
 
@@ -104,8 +99,7 @@ def test_a_w64_or_au_file_that_is_cut_off_is_told(tmp_path, container, endian):
     width = 4 if container == "AU" else 8
     open_ended[place : place + width] = b"\xff" * width
     path.write_bytes(open_ended)
-    with open(path, "rb") as file:
-        assert chunks.walk(file, len(open_ended)).missing_bytes == 0
+    assert audio.read(path).samples.shape == (1, 441)
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 6, 12, 24])
@@ -189,7 +183,22 @@ def test_speakers_and_valid_bits_stay(tmp_path, container, channels, mask, valid
 
 @pytest.mark.parametrize("container", ["WAV", "AIFF"])
 def test_no_file_tells_when_it_was_made(tmp_path, container):
-    audio.write(tmp_path / "x", Audio(tone(0.1), 44100, AudioFormat(container, "FLOAT")))
-    raw = (tmp_path / "x").read_bytes()
-    at = raw.index(b"PEAK") + 8
-    assert raw[at + 4 : at + 8] == bytes(4)
+    sound = Audio(tone(0.1), 44100, AudioFormat(container, "FLOAT"))
+    audio.write(tmp_path / "x", sound)
+    audio.write(tmp_path / "y", sound)
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+    assert b"PEAK" not in (tmp_path / "x").read_bytes()  # libsndfile's, with the time
+
+
+@pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64", "AIFF"])
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"])
+@pytest.mark.parametrize(("channels", "n_samples"), [(1, 1), (1, 333), (2, 100), (8, 17)])
+def test_others_read_what_is_written(tmp_path, container, subtype, channels, n_samples):
+    if not soundfile.check_format(container, subtype):
+        return
+    sound = audio.fit(noise(0.01, 44100, channels), n_samples)
+    audio.write(tmp_path / "x", Audio(sound, 44100, AudioFormat(container, subtype)))
+    with open(tmp_path / "x", "rb") as file:
+        found, rate = soundfile.read(file, dtype="float32", always_2d=True)
+    assert rate == 44100 and found.shape == (n_samples, channels)
+    assert np.array_equal(found.T, audio.read(tmp_path / "x").samples.numpy())

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 import soundfile
+import torch
 from conftest import noise
 
 from vampnet import audio
@@ -36,27 +37,79 @@ def test_an_ogg_file_that_is_cut_off_is_told(tmp_path, subtype):
         with pytest.raises(AudioError, match="is cut off: the page that ends its sound"):
             audio.read(tmp_path / "x")
     last = pages_of(whole, tmp_path)[-1]
-    for rest in (1, len(last) - 1, len(last), len(last) + 1):
+    for rest in (1, len(last) - 1, len(last) + 1):
         (tmp_path / "x").write_bytes(whole[:-rest])
         with pytest.raises(AudioError, match="cut off"):
             audio.read(tmp_path / "x")
 
 
-def test_what_encoders_put_in_a_file_is_no_cut(tmp_path):
+@pytest.mark.parametrize("subtype", SUBTYPES)
+def test_an_ogg_without_its_end_flag_is_read(tmp_path, subtype):
+    pages = pages_of(written(tmp_path / "x", subtype, 2.0), tmp_path)
+    last = bytearray(pages[-1])
+    last[5] &= ~4
+    last[22:26] = bytes(4)
+    last[22:26] = struct.pack("<I", ogg.checksum(last))
+    (tmp_path / "x").write_bytes(b"".join(pages[:-1]) + last)
+    assert audio.read(tmp_path / "x").samples.shape == (2, 2 * 48000)
+
+
+@pytest.mark.parametrize("subtype", SUBTYPES)
+def test_chained_sounds_are_read_one_after_the_other(tmp_path, subtype):
+    files = [written(tmp_path / "1", subtype, 1.0), written(tmp_path / "2", subtype, 0.7, 5)]
+    (tmp_path / "x").write_bytes(files[0] + files[1] + b"TAG" * 42)
+    back = audio.read(tmp_path / "x")
+    singles = [audio.read(tmp_path / name).samples for name in "12"]
+    assert torch.equal(back.samples, torch.cat(singles, 1))
+    part = audio.read(tmp_path / "x", start=47_000, frames=2000).samples
+    assert (part - back.samples[:, 47_000:49_000]).abs().max() < 1e-4
+    audio.write(tmp_path / "y", back)
+    assert audio.read(tmp_path / "y").samples.shape == back.samples.shape
+    (tmp_path / "x").write_bytes(files[0] + files[1][:-200])
+    with pytest.raises(AudioError, match="cut off"):
+        audio.read(tmp_path / "x")
+
+
+def test_what_cannot_be_one_sound_is_refused(tmp_path):
     one, two = written(tmp_path / "1", "VORBIS"), written(tmp_path / "2", "OPUS", 2.0)
+    other_rate = soundfile.read(tmp_path / "1")[0]
+    soundfile.write(tmp_path / "3", other_rate, 44100, format="OGG", subtype="VORBIS")
     first, second = pages_of(one, tmp_path), pages_of(two, tmp_path)
-    interleaved = [*first[:1], *second[:1], *first[1:], *second[1:]]
-    kinds = {
-        "chained": one + two,
-        "interleaved": b"".join(interleaved),
-        "tagged": one + b"TAG" * 42,
-    }
-    for name, raw in kinds.items():
-        (tmp_path / name).write_bytes(raw)
-        assert audio.read(tmp_path / name).samples.shape == (2, 48000), name
-        (tmp_path / name).write_bytes(raw[:-200])
-        with pytest.raises(AudioError, match="cut off"):
-            audio.read(tmp_path / name)
+    interleaved = b"".join([*first[:1], *second[:1], *first[1:], *second[1:]])
+    for raw, reason in (
+        (one + two, "joined sounds of different kinds"),
+        (one + (tmp_path / "3").read_bytes(), "joined sounds of different kinds"),
+        (interleaved, "several sounds at once"),
+        (one.replace(b"\x01vorbis", b"\x80theora", 1), "checksum"),
+    ):
+        (tmp_path / "x").write_bytes(raw)
+        with pytest.raises(AudioError, match=reason):
+            audio.read(tmp_path / "x")
+
+
+def test_a_page_that_is_damaged_or_missing_is_refused(tmp_path):
+    pages = pages_of(written(tmp_path / "x", "VORBIS", 3.0), tmp_path)
+    bad = bytearray(b"".join(pages))
+    bad[len(bad) // 2] ^= 1
+    for raw, reason in ((bad, "checksum"), (b"".join(pages[:3] + pages[4:]), "page is missing")):
+        (tmp_path / "x").write_bytes(raw)
+        with pytest.raises(AudioError, match=reason):
+            audio.read(tmp_path / "x")
+
+
+@pytest.mark.parametrize("subtype", SUBTYPES)
+@pytest.mark.parametrize("size", [10, 255 * 3, 70_000, 300_000])
+def test_comments_of_any_size_survive(tmp_path, subtype, size):
+    start = b"\x03vorbis" if subtype == "VORBIS" else b"OpusTags"
+    text = b"METADATA_BLOCK_PICTURE=" + b"A" * size
+    packet = start + struct.pack("<I", 2) + b"me" + struct.pack("<II", 1, len(text)) + text
+    packet += b"\1" if subtype == "VORBIS" else b""
+    form = AudioFormat("OGG", subtype, chunks=((b"comments", packet),))
+    audio.write(tmp_path / "x", Audio(noise(1, 48000, 2), 48000, form))
+    back = audio.read(tmp_path / "x")
+    assert back.format == form and back.samples.shape == (2, 48000)
+    with open(tmp_path / "x", "rb") as file:  # others read it, too
+        assert soundfile.info(file).frames == 48000
 
 
 @pytest.mark.parametrize("subtype", SUBTYPES)

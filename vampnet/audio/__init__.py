@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from vampnet.audio.content import DEFAULT_LIMITS, Limits
 from vampnet.audio.files import (
-    DEFAULT_LIMITS,
     Audio,
     AudioError,
-    Limits,
     Probe,
-    check_writable,
     probe,
     read,
     read_native,
-    write,
-    write_native,
 )
 from vampnet.audio.loudness import TARGET_LUFS, loudness_lufs, normalize
 from vampnet.audio.region import Region
@@ -24,7 +20,9 @@ from vampnet.audio.sample_format import (
     float_to_native,
     format_for,
     native_to_float,
+    stored_bits,
 )
+from vampnet.audio.writing import check_writable, write, write_native
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -48,6 +46,7 @@ __all__ = [
     "read",
     "read_native",
     "resample",
+    "stored_bits",
     "write",
     "write_native",
 ]

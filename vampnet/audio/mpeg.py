@@ -1,95 +1,225 @@
-"""How many samples an MP3 file holds, counted by the headers of its frames.
+"""MP3 files: their frames, counted by their headers, and the header that says how many there are.
 
-A decoder takes the length from a header in the first frame (Xing, Info or VBRI). Where there is
-none it supposes all frames to be as large as the first, and loses sound if the bit rate varies.
+A decoder takes the length from a header in the first frame (Xing or Info; VBRI it skips). Where
+there is none, or a wrong one, it guesses, and loses sound; and it ends where a second file starts
+that was joined to the first. So it gets each of the joined sounds behind a header that is right.
 """
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
-FRAME = 1152  # the most samples of a frame
-# kbit/s and Hz by the numbers in a header; those that stand for nothing known are left out.
-_KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-_LAYER_3 = 1
-_MOST_TAGS = 16
-_LENGTH_HEADERS = (b"Xing", b"Info", b"VBRI")
+from vampnet.audio import tags
+from vampnet.audio.content import Content, Flaw, Limits, Part
+from vampnet.audio.mpeg_frames import Header, header
+from vampnet.audio.spliced import Spliced
+from vampnet.audio.xing import Xing, read_xing, trusted, xing_frame
+
+_SEARCHED = 1 << 16  # bytes in which the first frame is sought
+_MODES = {2: "AVERAGE", 9: "AVERAGE"}  # by the method in a LAME tag
+_BUDGET = 1000  # frames between two looks at the limits
 
 
-def more_than(file: BinaryIO, n_samples: int) -> bool:
-    """Whether the frames of an open MP3 file hold more samples of each channel than `n_samples`.
+@dataclass
+class _Sound:
+    """One of the sounds of a file: its length header and its frames, as runs (start, end)."""
 
-    False where the first frame says how many there are, and for frames of free bit rates. The file
-    stands afterwards where it stood.
-    """
-    before = file.tell()
-    count = 0
-    for head, samples in _frames(file):
-        if not count and any(name in head for name in _LENGTH_HEADERS):
-            break
-        count += samples
-        if count > n_samples:
-            break
-    file.seek(before)
-    return count > n_samples
+    first: Header
+    xing: Xing | None = None
+    xing_bytes: bytes = b""
+    n_frames: int = 0
+    n_bytes: int = 0
+    runs: list[list[int]] = field(default_factory=list)
+    kbits: set[int] = field(default_factory=set)
 
-
-def lost(file: BinaryIO) -> int:
-    """How many samples of each channel an open MP3 file lacks of those that its header announces.
-
-    Counted only where the header (Xing or Info) announces more bytes than the file has; a few
-    samples are none. Decoders notice the same, but tell it on the standard error of the process.
-    """
-    there = file.seek(0, 2) - _behind_tags(file)
-    frames = _frames(file)
-    head, samples = next(frames, (b"", 0))
-    place = max(head.find(name) for name in _LENGTH_HEADERS[:2])
-    words = head[place + 4 : place + 16]  # flags, frames, bytes; flags of 1 and 2 for the others
-    if place < 0 or len(words) < 12 or words[3] & 3 != 3:
-        return 0
-    announced, size = int.from_bytes(words[4:8], "big"), int.from_bytes(words[8:], "big")
-    if size <= there:
-        return 0
-    missing = (announced - sum(1 for _ in frames)) * samples
-    return missing if missing > 2 * FRAME else 0
+    def add(self, place: int, frame: Header) -> None:
+        """Count the frame at a place."""
+        if self.runs and self.runs[-1][1] == place:
+            self.runs[-1][1] = place + frame.size
+        else:
+            self.runs.append([place, place + frame.size])
+        self.n_frames += 1
+        self.n_bytes += frame.size
+        self.kbits.add(frame.kbits)
 
 
-def _frames(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """The first bytes and the samples of each frame, up to the first place where none starts."""
-    place = _behind_tags(file)
-    while True:
+class _Walk:
+    """All frames of a file; see :func:`find`."""
+
+    def __init__(self, data: mmap.mmap, file: BinaryIO, place: int, end: int, limits: Limits):
+        self.data, self.file, self.end, self.limits = data, file, end, limits
+        self.known: dict[bytes, Header | None] = {}
+        self.sounds: list[_Sound] = []
+        self.place, self.cut = place, 0
+
+    def at(self, place: int) -> Header | None:
+        """The header of the frame there."""
+        head = self.data[place : place + 4]
+        if head not in self.known:
+            if len(self.known) > 4096:
+                self.known.clear()
+            self.known[head] = header(head)
+        return self.known[head]
+
+    def run(self) -> None:
+        """Walk to the last frame. Flaw for what is damaged, joined of two kinds, or too long."""
+        budget = 1
+        while self.place < self.end:
+            frame = self.at(self.place)
+            if frame is None:
+                if not self._skip():
+                    return
+                continue
+            if self.place + frame.size > self.end:
+                self.cut = self.end - self.place
+                return
+            self._take(frame)
+            budget -= 1
+            if not budget:  # the limits are checked now and then
+                budget = _BUDGET
+                self._check(frame)
+
+    def _check(self, frame: Header) -> None:
+        n_frames = sum(sound.n_frames for sound in self.sounds)
+        self.limits.check(n_frames * frame.samples, frame.channels, frame.rate_hz)
+
+    def _take(self, frame: Header) -> None:
+        if self.sounds and frame.kind != self.sounds[-1].first.kind:
+            raise Flaw("holds joined MP3s of different kinds; export it as one")
+        head = self.data[self.place : self.place + 64]
+        xing = read_xing(head, frame.side_bytes) if b"Xing" in head or b"Info" in head else None
+        vbri = head[36:40] == b"VBRI"
+        if xing or vbri:
+            own = self.data[self.place : self.place + frame.size]
+            xing = read_xing(own, frame.side_bytes) if xing else None
+            self.sounds.append(_Sound(frame, xing, own if xing else b""))
+        else:
+            if not self.sounds:
+                self.sounds.append(_Sound(frame))
+            self.sounds[-1].add(self.place, frame)
+        self.place += frame.size
+
+    def _skip(self) -> bool:
+        """Go over tags and padding between frames. False where no frame follows any more."""
+        start = self.place
+        length = tags.length_at(self.file, start)
+        if not length and self.data[start : start + 3] == b"TAG":
+            length = 128
+        if start + length > self.end:
+            raise Flaw("is cut off: it ends inside a tag between its sounds")
+        if length:
+            self.place += length
+            return self.place < self.end
+        there = start
+        while there < self.end and self.data[there] == 0:
+            there += 1
+        if there > start:
+            self.place = there
+            return there < self.end
+        following = first_frame(self.data, start + 1, self.end)
+        if following is None:
+            return False
+        seconds = sum(s.n_frames * s.first.samples for s in self.sounds)
+        at_s = seconds / self.sounds[-1].first.rate_hz
+        raise Flaw(f"is damaged: {following - start} bytes at {at_s:.2f} s are no MP3 frame")
+
+
+def first_frame(data: mmap.mmap | bytes, place: int, end: int) -> int | None:
+    """Where in the next bytes the first frame is, with another of its kind behind it."""
+    last = min(end, place + _SEARCHED)
+    while 0 <= (place := data.find(b"\xff", place, last)) < last:
+        frame = header(data[place : place + 4])
+        if frame is not None:
+            after = place + frame.size
+            second = header(data[after : after + 4])
+            if second is not None and second.kind == frame.kind:
+                return place
+            if after == end:
+                return place
+        place += 1
+    return None
+
+
+def find(file: BinaryIO, size: int, base: int, limits: Limits) -> Content | None:
+    """The sound of an MP3 file whose tags end at `base`, and all beside it; None for no MP3."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        end = tags.trailing(file, size, base)
+        first = first_frame(data, base, end)
+        if first is None:
+            return None
+        file.seek(base)
+        if file.read(first - base).strip(b"\0"):
+            front = f"{first - base} bytes before its first MP3 frame are neither sound nor tags"
+            raise Flaw(f"is damaged: {front}")
+        walk = _Walk(data, file, first, end, limits)
+        walk.run()
+        if not any(sound.n_frames for sound in walk.sounds):
+            raise Flaw("holds no sound (0 samples); at least 1 sample is needed")
+        walk._check(walk.sounds[-1].first)
+        stop = walk.place
+    _check_whole(walk, end - stop)
+    leading = tags.content(file, 0, first)
+    return Content(
+        "MP3",
+        tuple(Part(_for_decoder(file, sound)) for sound in walk.sounds if sound.n_frames),
+        leading=leading if base else b"",
+        trailing=tags.content(file, end, size),
+        bit_rate=_bit_rate(walk.sounds),
+    )
+
+
+def _check_whole(walk: _Walk, rest: int) -> None:
+    """Flaw where frames are missing that a header announces, or the end is no frame."""
+    for sound in walk.sounds:
+        announced = sound.xing.frames if sound.xing else None
+        missing = (announced or 0) - sound.n_frames
+        cut = bool(walk.cut) and sound is walk.sounds[-1]
+        # Some encoders count the frame of the header itself.
+        if missing > 1 or (missing == 1 and (cut or _lacks_bytes(sound))):
+            n_samples = missing * sound.first.samples
+            raise Flaw(f"is cut off: {n_samples} samples that its header announces are missing")
+        if cut and announced:
+            raise Flaw("is cut off: its last frame is not whole")
+    if rest > walk.cut and not (walk.sounds[-1].xing and walk.sounds[-1].xing.frames):
+        raise Flaw(f"is damaged: {rest} bytes at its end are neither MP3 frames nor tags")
+
+
+def _lacks_bytes(sound: _Sound) -> bool:
+    announced = sound.xing.n_bytes if sound.xing else None
+    return bool(announced) and announced > len(sound.xing_bytes) + sound.n_bytes
+
+
+def _for_decoder(file: BinaryIO, sound: _Sound) -> Spliced:
+    """The frames of a sound behind a header that says how many they are."""
+    frames = [(file, start, end - start) for start, end in sound.runs]
+    file.seek(sound.runs[0][0])
+    own = sound.xing and trusted(sound.xing_bytes, sound.xing, sound.n_frames, sound.n_bytes)
+    head = xing_frame(file.read(4), sound.n_frames, sound.n_bytes, own)
+    return Spliced(head, *frames)
+
+
+def _bit_rate(sounds: list[_Sound]) -> tuple[str, float]:
+    """Mode in soundfile's words, mean kbit/s."""
+    frames = sum(sound.n_frames for sound in sounds)
+    seconds = frames * sounds[0].first.samples / sounds[0].first.rate_hz
+    mean = sum(sound.n_bytes for sound in sounds) * 8 / 1000 / seconds
+    rates = set[int]().union(*(sound.kbits for sound in sounds))
+    if len(rates) == 1:
+        return "CONSTANT", float(rates.pop())
+    method = sounds[0].xing.method if sounds[0].xing else 0
+    return _MODES.get(method, "VARIABLE"), mean
+
+
+def frames(file: BinaryIO) -> Iterator[tuple[int, Header]]:
+    """Place and header of each frame of an MP3 file as an encoder writes it."""
+    place, end = 0, file.seek(0, 2)
+    while place < end:
         file.seek(place)
-        head = file.read(64)
-        size, samples = _frame(head)
-        if not size:
+        found = header(file.read(4))
+        if found is None:
             return
-        yield head, samples
-        place += size
-
-
-def _behind_tags(file: BinaryIO) -> int:
-    """Where the first frame should start: behind the ID3 tags."""
-    place = 0
-    for _ in range(_MOST_TAGS):
-        file.seek(place)
-        head = file.read(10)
-        if head[:3] != b"ID3" or len(head) < 10:
-            break
-        footer = 10 if head[5] & 0x10 else 0
-        place += 10 + footer + sum((byte & 0x7F) << 7 * (3 - n) for n, byte in enumerate(head[6:]))
-    return place
-
-
-def _frame(head: bytes) -> tuple[int, int]:
-    """Bytes and samples of the frame that starts with these bytes; (0, 0) if none does."""
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return 0, 0
-    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
-    bits, rate, padding = head[2] >> 4, head[2] >> 2 & 3, head[2] >> 1 & 1
-    if version not in _RATES or layer != _LAYER_3 or bits in (0, 15) or rate == 3:
-        return 0, 0
-    kbits, samples = (_KBITS_1, FRAME) if version == 3 else (_KBITS_2, FRAME // 2)
-    return samples // 8 * 1000 * kbits[bits] // _RATES[version][rate] + padding, samples
+        yield place, found
+        place += found.size

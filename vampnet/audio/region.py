@@ -18,7 +18,8 @@ import torch
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from torch import Tensor
 
-from vampnet.audio.files import DEFAULT_LIMITS, Limits, read_native, write_native
+from vampnet.audio.content import DEFAULT_LIMITS, Limits
+from vampnet.audio.files import read_native
 from vampnet.audio.loudness import loudness_lufs, normalize
 from vampnet.audio.resampling import all_finite, resample
 from vampnet.audio.sample_format import (
@@ -27,6 +28,7 @@ from vampnet.audio.sample_format import (
     format_for,
     native_to_float,
 )
+from vampnet.audio.writing import write_native
 from vampnet.system.errors import UserError
 
 PEAK_CEILING_DBFS = -0.1
@@ -124,8 +126,7 @@ class Region:
         = all. `match_loudness`: bring the generated audio as a whole to this region's loudness,
         then within 3 dB of that gain the ranges to the loudness they had, a silent channel to
         silence; otherwise only undo `gain`, the factor of `to_model`. Peaks of what is replaced
-        stay <= -0.1 dBFS (the limiter's work never raises them to reach a loudness that the
-        material does not have). ValueError for a wrong shape, NaN, ranges outside the region.
+        stay <= -0.1 dBFS. ValueError for a wrong shape, NaN, ranges outside the region.
         """
         spans = self.spans(ranges_s)
         if audio.ndim != 2 or audio.shape[0] not in (1, self.n_channels) or not audio.shape[1]:

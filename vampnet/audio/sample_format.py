@@ -8,7 +8,7 @@ in the upper bits), float32 or float64, which goes back into the same format unc
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,10 @@ import soundfile
 import torch
 from torch import Tensor
 
-_RIFF = ("WAV", "WAVEX", "RF64")
+from vampnet.audio import aiff, wav
+from vampnet.audio.content import Chunks
+
+_RIFF = wav.CONTAINERS
 _BY_SUFFIX = {
     ".wav": _RIFF,
     ".wave": _RIFF,
@@ -36,7 +39,6 @@ _BY_SUFFIX = {
 SUFFIXES = tuple(_BY_SUFFIX)  # of names that ask for a container
 _DEFAULT_SUBTYPE = "PCM_24"
 LARGEST_SAMPLE = 1e6  # of full scale 1.0; what is larger is no sound and overflows in sums
-ONE_BYTE = ("PCM_S8", "PCM_U8", "ULAW", "ALAW")  # subtypes with one byte a sample
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,36 @@ class AudioFormat:
     """How a file was written, so that it can be written like that again.
 
     container, subtype, endian: soundfile's words ("WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG",
-        "MP3", ...; "PCM_16", "PCM_24", "FLOAT", ...; "FILE", "LITTLE", "BIG").
-    chunks: (name, content) of the loop, tempo and marker chunks, verbatim.
-    extensible: the start of an extensible wav header, with its valid bits and speakers.
+        "MP3", ...; "PCM_16", "PCM_24", "FLOAT", ...; "FILE", "LITTLE", "BIG"), and "BW64".
+    chunks: (name, content) of each chunk behind the sound, verbatim; of FLAC the metadata blocks,
+        of Ogg the comments.
+    before: the chunks in front of the sound where they are others than a plain file has, the
+        header (`fmt `, `COMM`) among them.
+    leading, trailing: tags in front of the container and behind it, verbatim.
+    bit_rate: of an MP3, ("CONSTANT", "AVERAGE" or "VARIABLE", mean kbit/s).
     """
 
     container: str = "WAV"
     subtype: str = _DEFAULT_SUBTYPE
     endian: str = "FILE"
-    chunks: tuple[tuple[bytes, bytes], ...] = ()
-    extensible: bytes = b""
+    chunks: Chunks = ()
+    before: Chunks = ()
+    leading: bytes = b""
+    trailing: bytes = b""
+    bit_rate: tuple[str, float] | None = None
+
+    def __repr__(self) -> str:
+        """Short: tags and chunks by their number of bytes."""
+        beside = sum(len(data) for _, data in (*self.chunks, *self.before))
+        beside += len(self.leading) + len(self.trailing)
+        return f"AudioFormat({self.container}, {self.subtype}, {self.endian}, +{beside} bytes)"
+
+    @property
+    def valid_bits(self) -> int:
+        """Bits of a sample that count: fewer than it takes in the file where its header says so."""
+        stored = stored_bits(self.subtype)
+        found = (aiff if self.container == "AIFF" else wav).valid_bits(self.before)
+        return min(found, stored) if found else stored
 
     @property
     def lossless(self) -> bool:
@@ -76,18 +98,8 @@ def format_for(path: str | os.PathLike[str], form: AudioFormat | None) -> AudioF
     fits = [subtype for subtype in subtypes if soundfile.check_format(wanted[0], subtype)]
     subtype = fits[0] if fits else soundfile.default_subtype(wanted[0]) or _DEFAULT_SUBTYPE
     if form is not None and form.container in _RIFF and wanted[0] in _RIFF:
-        return AudioFormat(wanted[0], subtype, "FILE", form.chunks, form.extensible)
+        return replace(form, container=wanted[0], subtype=subtype, endian="FILE")
     return AudioFormat(wanted[0], subtype)
-
-
-def written_endian(form: AudioFormat) -> str:
-    """The byte order to write, in soundfile's words.
-
-    A little-endian aiff file of more than 16 bits gets a compression type from libsndfile that
-    others do not know.
-    """
-    unknown = form.container == "AIFF" and form.endian == "LITTLE" and form.subtype != "PCM_16"
-    return "FILE" if unknown else form.endian
 
 
 def native_dtype(subtype: str) -> str:
@@ -125,13 +137,13 @@ def native_to_float(native: np.ndarray) -> Tensor:
     return torch.from_numpy(out)
 
 
-def float_to_native(samples: Tensor, subtype: str) -> np.ndarray:
-    """Float (C, S) as native (S, C), rounded to the subtype's bits, clipped to its range."""
+def float_to_native(samples: Tensor, subtype: str, bits: int | None = None) -> np.ndarray:
+    """Float (C, S) as native (S, C), rounded to `bits` (the subtype's), clipped to its range."""
     values = samples.detach().cpu().numpy()
     dtype = native_dtype(subtype)
     if dtype != "int32":
         return np.ascontiguousarray(values.T, dtype=dtype)
-    bits = _bits(subtype)
+    bits = bits or stored_bits(subtype)
     half = 2.0 ** (bits - 1)
     out = np.empty(values.shape[::-1], np.int32)
     for channel, row in enumerate(values):
@@ -140,7 +152,7 @@ def float_to_native(samples: Tensor, subtype: str) -> np.ndarray:
     return out
 
 
-def _bits(subtype: str) -> int:
+def stored_bits(subtype: str) -> int:
     """Bits of a sample of an integer subtype; the companded and adaptive ones decode to 16."""
     digits = subtype.removeprefix("PCM_").removeprefix("ALAC_").strip("SU")
     return int(digits) if digits.isdigit() else 16
