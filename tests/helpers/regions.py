@@ -7,7 +7,8 @@ from conftest import noise
 
 from vampnet import audio
 from vampnet.audio import AudioFormat
-from vampnet.audio.region import PEAK_CEILING_DBFS, Region
+from vampnet.audio.limiter import PEAK_CEILING_DBFS
+from vampnet.audio.region import Region
 
 MODEL_HZ = 44100
 CEILING = 10 ** (PEAK_CEILING_DBFS / 20)

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from vampnet.audio.chunks import Walker, missing_sound, pack
+from vampnet.audio.chunks import Walker, is_open_ended, missing_sound, pack
 from vampnet.audio.content import Chunks, Content, Flaw, Limits, Part
 from vampnet.audio.spliced import Spliced
 
@@ -106,8 +106,8 @@ def find(file: BinaryIO, size: int, base: int, limits: Limits) -> Content:
         kept += tuple(chunk for chunk in behind if chunk[0] in _OURS)
         behind = tuple(chunk for chunk in behind if chunk[0] not in _OURS)
     if own.subtype:
-        limits.check(own.frames, own.channels, own.rate_hz)
-        part = _plain_part(walker, own, sound.start, sound.length)
+        limits.check(0, own.channels, own.rate_hz)
+        part = _plain_part(walker, own, sound.start, sound.length, limits)
         plain = _header(own.subtype, own.order, own.rate_hz, own.channels)
         kept = () if _without_frames(kept) == plain and header.start < sound.start else kept
     else:
@@ -122,7 +122,7 @@ def find(file: BinaryIO, size: int, base: int, limits: Limits) -> Content:
     )
 
 
-def _plain_part(walker: Walker, own: _Format, start: int, length: int) -> Part:
+def _plain_part(walker: Walker, own: _Format, start: int, length: int, limits: Limits) -> Part:
     """The samples: as many as the header counts, more where the sound's chunk has more."""
     walker.file.seek(start)
     offset = int.from_bytes(walker.file.read(4), "big")
@@ -132,13 +132,14 @@ def _plain_part(walker: Walker, own: _Format, start: int, length: int) -> Part:
     if walker.file.read(offset).strip(b"\0"):
         raise Flaw(f"is damaged: {offset} bytes in front of its sound are not empty")
     first, there = start + 8 + offset, length - 8 - offset
-    n_bytes = own.frames * own.frame_bytes
+    n_bytes = 0 if is_open_ended(own.frames * own.frame_bytes) else own.frames * own.frame_bytes
     if n_bytes > there:
         raise missing_sound(n_bytes - there)
     if there - n_bytes >= own.frame_bytes:
         walker.file.seek(first + n_bytes)
         if walker.file.read(there - n_bytes).strip(b"\0"):  # not padding: sound not counted
             n_bytes = there // own.frame_bytes * own.frame_bytes
+    limits.check(n_bytes // own.frame_bytes, own.channels, own.rate_hz)
     options = {
         "format": "RAW",
         "subtype": own.subtype,

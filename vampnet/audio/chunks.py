@@ -20,7 +20,7 @@ MAX_CHUNKS = 1000  # on each side of the sound that are copied: more are not a D
 _MAX_SKIPPED = 100_000  # in front of the sound
 # A recorder that writes to a pipe leaves a size near 2 or 4 GiB, sox one rounded down to whole
 # frames: it means "to the end of the file".
-_OPEN_ENDED = (0x7FFFF000, 0xFFFFF000)
+_OPEN_ENDED = (0x7F000000, 0x7FFFF000, 0xFFFFF000)
 _LONGEST_FRAME = 0x100  # bytes
 _NAME = re.compile(rb"[ -~]{4}")
 _KNOWN = frozenset(
@@ -146,9 +146,9 @@ class Walker:
     def _sound_length(self, start: int, announced: int) -> int:
         """How many bytes the sound has; Flaw where some are missing."""
         length, there, header = announced, self.size - start, start - self.base
-        if self._sound_64 is not None:
-            length = self._sound_64 or there
-        elif any(-_LONGEST_FRAME <= length - mark < 0x1000 for mark in _OPEN_ENDED):
+        if self._sound_64:
+            length = self._sound_64
+        elif is_open_ended(length):
             return there
         if not length:
             return 0 if not there or self._rank(start) == 2 else there
@@ -165,6 +165,11 @@ class Walker:
             if self._rank(start + length - header) == 2:
                 return length - header
         return length
+
+
+def is_open_ended(size: int) -> bool:
+    """Whether a number of bytes stands for "to the end of the file"."""
+    return any(-_LONGEST_FRAME <= size - mark < 0x1000 for mark in _OPEN_ENDED)
 
 
 def missing_sound(n_bytes: int) -> Flaw:

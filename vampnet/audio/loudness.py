@@ -12,6 +12,9 @@ from scipy.signal import sosfilt
 from torch import Tensor
 
 TARGET_LUFS = -24.0
+MOST_GAIN = 1e10  # what is 200 dB too soft holds no sound; a gain without end would overflow
+_USUAL_SHARE = 0.999  # of the samples; above 4 times what these reach, and full scale, are spikes
+_SPIKE = 4.0
 MIN_LOUDNESS_S = 0.4  # the length of a gating block; below it the plain RMS is taken
 _HOP_S = 0.1  # gating blocks overlap by three quarters
 _HOPS_A_BLOCK = 4
@@ -93,6 +96,22 @@ def loudness_lufs(samples: Tensor, sample_rate: int) -> float:
     return _lufs(energy / n_samples)
 
 
+def loudest_audible(samples: Tensor) -> float:
+    """Up to which level the samples of (C, S) count as sound; inf where no sample is beyond it.
+
+    Float files may hold single samples far above full scale, which no converter plays. Music that
+    was recorded too hot as a whole is not cut.
+    """
+    peak = max(float(samples.max()), -float(samples.min()))
+    if peak <= 1.0:
+        return math.inf
+    sizes = samples.abs().flatten().numpy()
+    place = int(_USUAL_SHARE * (len(sizes) - 1))
+    usual = float(np.partition(sizes, place)[place])
+    level = max(1.0, _SPIKE * usual)
+    return level if peak > level else math.inf
+
+
 def normalize(
     samples: Tensor, sample_rate: int, target: float = TARGET_LUFS, loudness: float | None = None
 ) -> tuple[Tensor, float]:
@@ -106,6 +125,7 @@ def normalize(
         return samples, 1.0
     gain = 10 ** ((target - loudness) / 20)
     peak = max(float(samples.max()), -float(samples.min()))
+    gain = min(gain, MOST_GAIN)
     if gain * peak > 1.0:
         gain = 1.0 / peak
     return (samples * gain).clamp_(-1.0, 1.0), gain

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from vampnet.audio import tags
 from vampnet.audio.content import Content, Flaw, Limits, Part
-from vampnet.audio.mpeg_frames import Header, header
+from vampnet.audio.mpeg_frames import Header, header, is_free
 from vampnet.audio.spliced import Spliced
 from vampnet.audio.xing import Xing, read_xing, trusted, xing_frame
 
@@ -149,6 +149,8 @@ def find(file: BinaryIO, size: int, base: int, limits: Limits) -> Content | None
         end = tags.trailing(file, size, base)
         first = first_frame(data, base, end)
         if first is None:
+            if is_free(data[base : base + 4]):
+                raise Flaw("is MP3 of a free bit rate, which is not read; export it with another")
             return None
         file.seek(base)
         if file.read(first - base).strip(b"\0"):

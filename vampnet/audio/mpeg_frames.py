@@ -55,3 +55,13 @@ def header(head: bytes) -> Header | None:
     slot = 4 if layer == 1 else 1
     size = (samples // (8 * slot) * 1000 * kbits // hz + padding) * slot
     return Header(size, samples, kbits, hz, (version, layer, rate, head[3] >> 6 == _MONO))
+
+
+def is_free(head: bytes) -> bool:
+    """Whether these bytes start a layer 3 frame whose size its header does not say."""
+    plain = head[:2] in (b"\xff\xfa", b"\xff\xfb", b"\xff\xf2", b"\xff\xf3")
+    return (
+        plain
+        and head[2] >> 4 == 0
+        and header(head[:2] + bytes([head[2] | 0x10, head[3]])) is not None
+    )

@@ -15,12 +15,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from torch import Tensor
 
 from vampnet.audio.content import DEFAULT_LIMITS, Limits
 from vampnet.audio.files import read_native
-from vampnet.audio.loudness import loudness_lufs, normalize
+from vampnet.audio.limiter import BLOCK, CEILING, limited
+from vampnet.audio.loudness import loudest_audible, loudness_lufs, normalize
 from vampnet.audio.resampling import all_finite, resample
 from vampnet.audio.sample_format import (
     AudioFormat,
@@ -28,23 +28,19 @@ from vampnet.audio.sample_format import (
     format_for,
     native_to_float,
 )
-from vampnet.audio.writing import write_native
+from vampnet.audio.writing import check_format, write_native
 from vampnet.system.errors import UserError
 
-PEAK_CEILING_DBFS = -0.1
-# As a factor; one step of 16 bits lower, so that rounding to the steps of 16 bits or more cannot
-# pass it. Those of 8 bits are too coarse for that: 127/128 is -0.07 dBFS, the next one below holds.
-_CEILING = 10 ** (PEAK_CEILING_DBFS / 20) - 2**-15
 _CEILING_8_BIT = 126 / 128
 # The original fades into the variation within this time after an edge, and back before the next.
 EDGE_MS = 10.0
-LIMITER_REACH_MS = 5.0  # how far ahead of a peak, and behind it, the limiter turns the level down
 _LOUDNESS_ROUNDS = 6  # at most so often is the gain corrected by the loudness that came out
 _LOUDNESS_ERROR_LU = 0.1
 _FLATTEST = 0.1  # LU that 1 dB more into the limiter brings, at least, when a gain is sought
 _LIMITER_DRIVE_DB = 12.0  # more than this is not pushed into the limiter to reach a loudness
+_CLIPS_DB = (0.0, 3.0, 6.0)  # how far peaks are clipped in the place of a loud master, in turn
+_LOUD_MASTER_LUFS = -10.0
 _RANGES_DB = 3.0  # at most so far from the whole's gain does the level of the ranges take theirs
-_BLOCK = 1 << 18  # samples worked on at once: an hour of music needs no more memory than a minute
 
 Spans = tuple[tuple[int, int], ...]
 
@@ -59,8 +55,13 @@ class Region:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Region:
-        """Read a region's file; AudioError where it is not audio or outside `limits`."""
-        return cls(*read_native(path, limits))
+        """Read a region's file.
+
+        AudioError where it is not audio, outside `limits` or of a format that cannot be written.
+        """
+        region = cls(*read_native(path, limits))
+        check_format(path, region.format)
+        return region
 
     @property
     def n_samples(self) -> int:
@@ -83,14 +84,25 @@ class Region:
         return native_to_float(self.native)
 
     @cached_property
+    def _loudest(self) -> float:
+        return loudest_audible(self.samples)
+
+    def _audible(self, start: int = 0, end: int | None = None) -> Tensor:
+        """The samples from start to end, (C, n), without spikes that no converter plays."""
+        samples = native_to_float(self.native[start:end])
+        return (
+            samples if self._loudest == math.inf else samples.clamp_(-self._loudest, self._loudest)
+        )
+
+    @cached_property
     def loudness_lufs(self) -> float:
-        """Integrated loudness in LUFS (RMS where shorter than 0.4 s); -inf for silence."""
-        return loudness_lufs(self.samples, self.sample_rate)
+        """Integrated loudness in LUFS (RMS where shorter than 0.4 s); -inf for silence; spikes cut."""
+        return loudness_lufs(self._audible(), self.sample_rate)
 
     @cached_property
     def channel_rms(self) -> tuple[float, ...]:
-        """The RMS of each channel, full scale 1.0."""
-        powers = (row.square().mean(dtype=torch.float64) for row in self.samples)
+        """The RMS of each channel, full scale 1.0, spikes cut."""
+        powers = (row.square().mean(dtype=torch.float64) for row in self._audible())
         return tuple(math.sqrt(float(power)) for power in powers)
 
     def to_model(self, rate_hz: int, mono: bool = False) -> tuple[Tensor, float]:
@@ -105,7 +117,7 @@ class Region:
             LUFS with one gain for all channels, peaks <= 1; and that gain (a factor), which
             :meth:`like` needs where the loudness is not matched.
         """
-        heard = resample(self._heard(mono), self.sample_rate, rate_hz)
+        heard = resample(self._model_input(mono), self.sample_rate, rate_hz)
         same = rate_hz == self.sample_rate and not mono
         known = self.loudness_lufs if same else None
         samples, gain = normalize(heard, rate_hz, loudness=known)
@@ -140,8 +152,9 @@ class Region:
         made = made * balance if (balance != 1).any() or len(balance) > len(made) else made
         if match_loudness:
             return self._replaced(self._at_own_loudness(made, spans), spans)
-        made = made / gain
-        return self._replaced(_limited(made, 1.0, self.sample_rate, torch.empty_like(made)), spans)
+        clip_db = _CLIPS_DB[-1] if self._is_loud_master else 0.0
+        out = limited(made, 1 / gain, self.sample_rate, torch.empty_like(made), clip_db)
+        return self._replaced(out, spans)
 
     def spans(self, ranges_s: Sequence[tuple[float, float]] = ()) -> Spans:
         """Ranges in seconds as sorted, merged (start, end) sample numbers; none = the whole region.
@@ -178,9 +191,9 @@ class Region:
             native = float_to_native(self.samples, form.subtype)
         write_native(path, native, self.sample_rate, form, check)
 
-    def _heard(self, mono: bool) -> Tensor:
+    def _model_input(self, mono: bool) -> Tensor:
         """The channels (C, S), or their mean (1, S)."""
-        return self.samples.mean(0, keepdim=True) if mono else self.samples
+        return self._audible().mean(0, keepdim=True) if mono else self._audible()
 
     def _balance(self, made_channels: int, silent_stays: bool) -> list[float]:
         """A factor for each channel: its share of the level if one fills them, 0 for silence."""
@@ -209,6 +222,11 @@ class Region:
             self._reach(made, out, spans, gain_db, bounds_db)
         return out
 
+    @property
+    def _is_loud_master(self) -> bool:
+        """Whether it is so loud that its own peaks were clipped."""
+        return self.loudness_lufs > _LOUD_MASTER_LUFS
+
     def _reach(
         self,
         made: Tensor,
@@ -219,15 +237,37 @@ class Region:
     ) -> float:
         """Put `made` in `out`, limited, so loud that the spans have the loudness they had.
 
-        What the limiter takes, and what the original adds at the edges, is made up for. Returns the
-        gain, sought within the bounds from `gain_db` on by secants: at a limiter 1 dB brings less
-        than 1 LU.
+        What the limiter takes, and what the original adds at the edges, is made up for. In the
+        place of a loud master, peaks are clipped as far as the limiter alone leaves it too soft.
+        Returns the gain in dB, within the bounds.
         """
-        wanted, last = self._own_loudness(spans), None
+        wanted = self._own_loudness(spans)
         if wanted == -math.inf:
             return gain_db
+        found_db = gain_db
+        for clip_db in _CLIPS_DB if self._is_loud_master else _CLIPS_DB[:1]:
+            found_db, missing = self._sought(made, out, spans, wanted, gain_db, bounds_db, clip_db)
+            if missing < _LOUDNESS_ERROR_LU:
+                break
+        return found_db
+
+    def _sought(
+        self,
+        made: Tensor,
+        out: Tensor,
+        spans: Spans,
+        wanted: float,
+        gain_db: float,
+        bounds_db: tuple[float, float],
+        clip_db: float,
+    ) -> tuple[float, float]:
+        """Seek the gain by secants, for at a limiter 1 dB brings less than 1 LU.
+
+        Returns it in dB, and how many LU the spans then lack of what is wanted.
+        """
+        last = None
         for left in reversed(range(_LOUDNESS_ROUNDS)):
-            _limited(made, 10 ** (gain_db / 20), self.sample_rate, out)
+            limited(made, 10 ** (gain_db / 20), self.sample_rate, out, clip_db)
             missing = wanted - self._loudness_in_place(out, spans)
             slope = (last[1] - missing) / (gain_db - last[0]) if last else 1.0
             next_db = gain_db + missing / min(1.0, max(_FLATTEST, slope))
@@ -235,13 +275,13 @@ class Region:
             if abs(missing) < _LOUDNESS_ERROR_LU or next_db == gain_db or not left:
                 break
             last, gain_db = (gain_db, missing), next_db
-        return gain_db
+        return gain_db, missing
 
     def _own_loudness(self, spans: Spans) -> float:
         """The loudness of this region's own sound in the spans."""
         if spans == ((0, self.n_samples),):
             return self.loudness_lufs
-        own = [native_to_float(self.native[start:end]) for start, end in spans]
+        own = [self._audible(start, end) for start, end in spans]
         return loudness_lufs(_joined(own), self.sample_rate)
 
     def _loudness_in_place(self, made: Tensor, spans: Spans) -> float:
@@ -267,51 +307,25 @@ class Region:
         found = []
         for first, weight in ((start, kept), (end - n, kept.flip(0))):
             there = native_to_float(self.native[first : first + n])
-            there = there.clamp_(-_CEILING, _CEILING).mul_(weight)
+            there = there.clamp_(-CEILING, CEILING).mul_(weight)
             mixed = there.addcmul_(made[:, first : first + n], 1 - weight)
             found.append((first, first + n, mixed))
         return found
 
     def _replaced(self, made: Tensor, spans: Spans) -> Region:
         """This region with `made` (C, S) inside the spans."""
-        native, subtype = self.native.copy(), self.format.subtype
-        ceiling = _CEILING_8_BIT if subtype in ("PCM_U8", "PCM_S8") else _CEILING
+        native, subtype, bits = self.native.copy(), self.format.subtype, self.format.valid_bits
+        ceiling = _CEILING_8_BIT if subtype in ("PCM_U8", "PCM_S8") else CEILING
         for start, end in spans:
-            for first in range(start, end, _BLOCK):
-                last = min(first + _BLOCK, end)
+            for first in range(start, end, BLOCK):
+                last = min(first + BLOCK, end)
                 held = made[:, first:last].clamp(-ceiling, ceiling)
-                native[first:last] = float_to_native(held, subtype)
+                native[first:last] = float_to_native(held, subtype, bits)
             for first, last, mixed in self._edges(made, start, end):
-                native[first:last] = float_to_native(mixed.clamp_(-ceiling, ceiling), subtype)
+                native[first:last] = float_to_native(mixed.clamp_(-ceiling, ceiling), subtype, bits)
         return replace(self, native=native)
 
 
 def _joined(pieces: list[Tensor]) -> Tensor:
     """Pieces (C, n) one after the other; no copy of a single one."""
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
-
-
-def _limited(samples: Tensor, gain: float, sample_rate: int, out: Tensor) -> Tensor:
-    """samples * gain, (C, S), in `out`, with peaks <= -0.1 dBFS. Returns `out`.
-
-    The level dips smoothly around a peak, in all channels alike.
-    """
-    reach = 2 * max(1, round(LIMITER_REACH_MS * sample_rate / 1000)) + 1
-    n_samples = samples.shape[1]
-    for first in range(0, n_samples, _BLOCK):
-        last = min(first + _BLOCK, n_samples)
-        piece = torch.mul(samples[:, first:last], gain, out=out[:, first:last])
-        start, end = max(0, first - reach), min(last + reach, n_samples)
-        peaks = (samples[:, start:end].abs().amax(0) * gain).numpy()
-        if peaks.max() > _CEILING:
-            dip = torch.from_numpy(_dip(peaks, reach)).float()
-            piece.mul_(dip[first - start : last - start]).clamp_(-_CEILING, _CEILING)
-    return out
-
-
-def _dip(peaks: np.ndarray, reach: int) -> np.ndarray:
-    """A smooth factor for every sample, (n,), under which no peak passes the ceiling."""
-    needed = np.maximum(peaks, 1e-9, dtype=np.float64)
-    np.minimum(1.0, np.divide(_CEILING, needed, out=needed), out=needed)
-    # Each value of the smooth curve averages minima that all cover its own sample: never too high.
-    return uniform_filter1d(minimum_filter1d(needed, reach, mode="nearest"), reach, mode="nearest")

@@ -58,6 +58,17 @@ def check_writable(path: StrPath) -> None:
         raise AudioError(f"cannot write {name}: {reason(error)}") from None
 
 
+def check_format(path: StrPath, form: AudioFormat) -> None:
+    """AudioError where the file at `path` has a format that can be read, but not written again."""
+    own = form.container == "BW64" or form.container in ("WAV", "AIFF") and form.subtype == "PCM_S8"
+    if not own and not soundfile.check_format(form.container, form.subtype):
+        kind = f"{form.container} of {form.subtype}"
+        raise AudioError(
+            f"{label(Path(path))} is {kind}, which can be read, but not written again;"
+            " export it as wav, aiff, flac, ogg or mp3"
+        )
+
+
 def write_native(
     path: StrPath,
     native: np.ndarray,
