@@ -21,6 +21,7 @@ from vampnet.audio.xing import Xing, read_xing, trusted, xing_frame
 _SEARCHED = 1 << 16  # bytes in which the first frame is sought
 _MODES = {2: "AVERAGE", 9: "AVERAGE"}  # by the method in a LAME tag
 _BUDGET = 1000  # frames between two looks at the limits
+_MARKS, _VBRI = (b"Xing", b"Info"), b"VBRI"
 
 
 @dataclass
@@ -37,13 +38,17 @@ class _Sound:
 
     def add(self, place: int, frame: Header) -> None:
         """Count the frame at a place."""
-        if self.runs and self.runs[-1][1] == place:
-            self.runs[-1][1] = place + frame.size
-        else:
-            self.runs.append([place, place + frame.size])
         self.n_frames += 1
-        self.n_bytes += frame.size
         self.kbits.add(frame.kbits)
+        self.add_run(place, place + frame.size)
+
+    def add_run(self, start: int, end: int) -> None:
+        """Frames from start to end that are counted already."""
+        self.n_bytes += end - start
+        if self.runs and self.runs[-1][1] == start:
+            self.runs[-1][1] = end
+        else:
+            self.runs.append([start, end])
 
 
 class _Walk:
@@ -58,15 +63,15 @@ class _Walk:
     def at(self, place: int) -> Header | None:
         """The header of the frame there."""
         head = self.data[place : place + 4]
-        if head not in self.known:
+        try:
+            return self.known[head]
+        except KeyError:
             if len(self.known) > 4096:
                 self.known.clear()
-            self.known[head] = header(head)
-        return self.known[head]
+            return self.known.setdefault(head, header(head))
 
     def run(self) -> None:
         """Walk to the last frame. Flaw for what is damaged, joined of two kinds, or too long."""
-        budget = 1
         while self.place < self.end:
             frame = self.at(self.place)
             if frame is None:
@@ -77,10 +82,34 @@ class _Walk:
                 self.cut = self.end - self.place
                 return
             self._take(frame)
-            budget -= 1
-            if not budget:  # the limits are checked now and then
-                budget = _BUDGET
+            while self.place < self.end and self._frames(self.sounds[-1], _BUDGET):
                 self._check(frame)
+
+    def _frames(self, sound: _Sound, most: int) -> bool:
+        """Count frames up to the first that is of another kind, a header or none; whether all were.
+
+        This runs for every frame of a file: what it needs is at hand.
+        """
+        data, at, end, kind = self.data, self.at, self.end, sound.first.kind
+        mark, place = 4 + sound.first.side_bytes, self.place
+        for _ in range(most):
+            frame = at(place)
+            if frame is None or frame.kind != kind or place + frame.size > end:
+                break
+            if (
+                data[place + mark : place + mark + 4] in _MARKS
+                or data[place + 36 : place + 40] == _VBRI
+            ):
+                break
+            sound.n_frames += 1
+            sound.kbits.add(frame.kbits)
+            place += frame.size
+        else:
+            most = 0
+        if place > self.place:
+            sound.add_run(self.place, place)
+            self.place = place
+        return not most
 
     def _check(self, frame: Header) -> None:
         n_frames = sum(sound.n_frames for sound in self.sounds)
@@ -90,8 +119,8 @@ class _Walk:
         if self.sounds and frame.kind != self.sounds[-1].first.kind:
             raise Flaw("holds joined MP3s of different kinds; export it as one")
         head = self.data[self.place : self.place + 64]
-        xing = read_xing(head, frame.side_bytes) if b"Xing" in head or b"Info" in head else None
-        vbri = head[36:40] == b"VBRI"
+        xing = read_xing(head, frame.side_bytes) if any(mark in head for mark in _MARKS) else None
+        vbri = head[36:40] == _VBRI
         if xing or vbri:
             own = self.data[self.place : self.place + frame.size]
             xing = read_xing(own, frame.side_bytes) if xing else None
