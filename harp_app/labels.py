@@ -59,6 +59,12 @@ def labels(
     return (*_settings_marks(settings, duration_s, takes, sampling), *strip)
 
 
+def kept_whole(marks: Sequence[Mark], text: str, duration_s: float) -> tuple[Mark, ...]:
+    """Return the labels of an answer in which nothing is new: the strip says that, nothing else."""
+    settings = [mark for mark in marks if mark.amplitude is not None]
+    return (*settings, Mark(0.0, "nothing new", duration_s, text, COLOR_KEPT))
+
+
 def places(settings: Settings, beats: Beats | None, duration_s: float) -> tuple[Mark, ...]:
     """Return every place that was regenerated alone or kept, for the page's picture."""
     return (*_edges(settings, duration_s), *_kept_beats(settings.prompt, beats, duration_s))

@@ -14,12 +14,13 @@ from harp_app import controls
 from harp_app.jobs.cancellation import Asking
 from harp_app.jobs.model_cache import Models
 from harp_app.jobs.storage import renew
-from harp_app.labels import Mark, labels, places
+from harp_app.labels import Mark, kept_whole, labels, places
 from harp_app.settings import Settings, read
 from vampnet.audio import Limits
 from vampnet.audio.region import Region
 from vampnet.presets import Preset
 from vampnet.prompt.beats import Beats
+from vampnet.prompt.nothing_new import nothing_new
 from vampnet.prompt.time_ranges import clipped
 from vampnet.system.errors import UserError
 
@@ -130,6 +131,9 @@ class Processor:
             )
         files = self._write(path, made, job)
         marks = labels(settings, made.beats, region.duration_s, self.takes, made.sampling)
+        if not made.mask.any():
+            text = nothing_new(settings.prompt, region.duration_s)
+            marks = kept_whole(marks, text, region.duration_s)
         return Answer(files, marks, places(settings, made.beats, region.duration_s), settings)
 
     def check_file(self, path: str) -> None:

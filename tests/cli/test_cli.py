@@ -286,6 +286,33 @@ def test_convert_writes_our_own_format(tiny, tmp_path, capsys, vamp, clip):
     assert cli.main(["convert", str(tiny), str(out), "--force"]) == cli.OK
 
 
+def test_convert_replaces_a_model_whole(tiny, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["convert", str(tiny), str(out)]) == cli.OK
+    new = files(out)
+    for name in ("ATTRIBUTION.md", "LICENSE", "c2f.safetensors", "codec.pth"):
+        (out / name).write_text("of the old model")
+    assert cli.main(["convert", str(tiny), str(out), "--force"]) == cli.OK
+    assert files(out) == new
+    (out / "song.wav").write_text("not of a model")
+    before = files(out)
+    capsys.readouterr()
+    assert cli.main(["convert", str(tiny), str(out), "--force"]) == cli.MISTAKE
+    assert "holds more than a model (song.wav)" in capsys.readouterr().err
+    assert files(out) == before
+
+
+def test_a_clip_that_is_kept_whole_is_named(tmp_path, vamp, clip, tiny):
+    ends = ("--prefix-s", "20", "--model", tiny)
+    code, _, said = vamp(clip, tmp_path / "out.wav", *ends)
+    assert code == cli.OK and "nothing was regenerated: the first 20 s are kept" in said
+
+
+def test_a_folder_in_the_place_of_a_clip_is_named(tmp_path, vamp):
+    code, _, said = vamp(".", tmp_path / "out.wav")
+    assert code == cli.MISTAKE and "'.' is a folder; an audio file is needed" in said
+
+
 def test_the_folder_of_a_training_names_the_model_in_it(tiny, tmp_path, clip, vamp, capsys):
     shutil.copytree(tiny, tmp_path / "work" / "model")
     code, _, said = vamp(clip, tmp_path / "out.wav", "--model", tmp_path / "work")

@@ -3,10 +3,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from fake_endpoint import FAKE_PRESETS, FakePipeline
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,6 +114,16 @@ def test_outside_the_ranges_every_sample_stays(make, clip):
     assert len(changed) and changed.min() >= 0.5 and changed.max() <= 1.0
     (mark,) = answer.places
     assert (mark.t, mark.duration, mark.label) == (0.5, 0.5, "new")
+
+
+def test_a_label_says_that_a_preset_keeps_all_of_a_short_clip(make, clip):
+    class Unchanged(FakePipeline):
+        def vamp(self, *args, **options):
+            return replace(super().vamp(*args, **options), mask=torch.zeros(1))
+
+    found = [m for m in ask(make(Unchanged()), clip).marks if m.label == "nothing new"]
+    assert len(found) == 1 and "nothing was regenerated" in found[0].description
+    assert not [m for m in ask(make(), clip).marks if m.label == "nothing new"]
 
 
 def test_ranges_of_bars_may_end_a_hair_behind_the_clip(make, clip):

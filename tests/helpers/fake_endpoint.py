@@ -55,7 +55,7 @@ class FakePipeline(Pipeline):
         made = [audio[:, 0].roll(seed % 97 + take + prompt.period, -1) for take in range(takes)]
         if prompt.needs_beats and beats is None:
             beats = beat_grid(bpm or 120.0, audio.shape[-1] / RATE_HZ)
-        return Vamp(torch.stack(made), torch.zeros(1), torch.zeros(1), beats, seed)
+        return Vamp(torch.stack(made), torch.zeros(1), torch.ones(1), beats, seed)
 
 
 FAKE_PRESETS: Mapping[str, Preset] = {

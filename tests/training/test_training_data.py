@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import chord
+from places import ROOT
 
 from vampnet import cli
 from vampnet.training.data import MANIFEST, Pack, pack, store
@@ -48,6 +49,28 @@ def test_words_hold_out_what_they_name_in_every_copy(many, tmp_path, capsys) -> 
         pack(many, tmp_path / "c", 8000, ("0", "1"))
     line = ["train", str(many), str(tmp_path / "work"), "--held-out", "05., no such"]
     assert cli.main(line) == 1 and "'no such' in its path" in capsys.readouterr().err
+
+
+def test_audio_of_kinds_that_are_not_read_is_named(many, tmp_path) -> None:
+    said: list[str] = []
+    for name in ("song.m4a", "old/song.AAC", "song.wma"):
+        (many / name).parent.mkdir(exist_ok=True)
+        (many / name).write_bytes(b"\0\0\0\x20ftypM4A ")
+    pack(many, tmp_path / "out", 8000, log=said.append)
+    for name in ("song.m4a is a .m4a file", "old/song.AAC is a .aac file", "song.wma is a .wma"):
+        assert any(line.startswith(f"left out: {name}") for line in said), name
+
+
+def test_joined_mp3s_are_trained_on_to_the_end(tmp_path) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+    for name in ("53-mp3-joined.mp3", "41-chained.ogg"):
+        shutil.copy(ROOT / "tests" / "cases" / name, music)
+    pack(music, tmp_path / "out", 44100)
+    seconds = [
+        e["seconds"] for e in json.loads((tmp_path / "out" / MANIFEST).read_text())["pieces"]
+    ]
+    assert seconds == [1.2, 2.5]
 
 
 def test_a_folder_without_music_is_named(tmp_path) -> None:

@@ -96,7 +96,7 @@ class Region:
 
     @cached_property
     def loudness_lufs(self) -> float:
-        """Integrated loudness in LUFS (RMS where shorter than 0.4 s); -inf for silence; spikes cut."""
+        """Integrated loudness in LUFS (RMS below 0.4 s), spikes cut; -inf for silence."""
         return loudness_lufs(self._audible(), self.sample_rate)
 
     @cached_property

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from vampnet.cli.outputs import hidden_folder, say
 from vampnet.cli.progress import Progress
 from vampnet.system.errors import UserError
+
+CONFIG_NAME = "config.json"  # of a model's folder; the module that has it imports torch
+_MODEL_FILE = re.compile(r"[^.].*\.(json|safetensors|pth)|(ATTRIBUTION|LICENSE|README)(\..*)?")
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -26,7 +30,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     convert.add_argument("source", metavar="SRC", help="a model folder, the original's .pth too")
     convert.add_argument("target", metavar="DST", help="the folder to write")
     convert.add_argument("--fp16", action="store_true", help="half the size; rounds the weights")
-    convert.add_argument("--force", action="store_true", help="overwrite a model that is there")
+    convert.add_argument("--force", action="store_true", help="replace the model that is there")
 
 
 def _presets(args: argparse.Namespace) -> None:
@@ -64,13 +68,35 @@ def _convert(args: argparse.Namespace) -> None:
     config = target / checkpoints.CONFIG
     if config.exists() and not args.force:
         raise UserError(f"'{target}' holds a model already; --force overwrites it")
+    old = _old_model(target) if target.is_dir() else []
     dtype = torch.float16 if args.fp16 else torch.float32
     with hidden_folder(config if target.is_dir() else target) as folder:
         made = sorted(checkpoints.convert(source, folder, dtype=dtype).iterdir())
         target.mkdir(exist_ok=True)
-        for file in made:
+        # Without its config no folder is a model: none ever holds parts of two.
+        config.unlink(missing_ok=True)
+        for file in old:
+            file.unlink(missing_ok=True)
+        for file in sorted(made, key=lambda file: file.name == checkpoints.CONFIG):
             os.replace(file, target / file.name)
     print(f"wrote {target}: {', '.join(file.name for file in made)}")
+
+
+def _old_model(target: Path) -> list[Path]:
+    """The files of the model in a folder, all of which a new one replaces.
+
+    UserError where the folder holds anything else, which is not this command's to delete.
+    """
+    if not (target / CONFIG_NAME).exists():
+        return []
+    files = sorted(target.iterdir())
+    foreign = [f.name for f in files if not f.is_file() or not _MODEL_FILE.fullmatch(f.name)]
+    if foreign:
+        raise UserError(
+            f"'{target}' holds more than a model ({', '.join(foreign[:5])}); move that elsewhere,"
+            " or choose another folder"
+        )
+    return files
 
 
 def chosen_model(typed: str) -> str:

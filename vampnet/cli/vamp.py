@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vampnet.cli.models import chosen_model
 from vampnet.cli.option_table import PROMPT, SAMPLING, given
 from vampnet.cli.option_table import add as add_options
-from vampnet.cli.outputs import appearing, hidden_folder
+from vampnet.cli.outputs import appearing, hidden_folder, say
 from vampnet.cli.progress import Progress
 from vampnet.system.errors import UserError
 
@@ -59,6 +59,7 @@ def _vamp(args: argparse.Namespace) -> None:
     targets = files + ([Path(args.picture)] if args.picture else [])
     from vampnet.audio import Region
     from vampnet.pipeline import Pipeline, checked_seed
+    from vampnet.prompt.nothing_new import nothing_new
     from vampnet.prompt.time_ranges import clipped
 
     seed, region = checked_seed(args.seed), Region.read(args.input)
@@ -94,6 +95,8 @@ def _vamp(args: argparse.Namespace) -> None:
     took_s = time.monotonic() - start
     for target in targets:
         print(f"wrote {target}")
+    if not made.mask.any():
+        say(nothing_new(made.prompt, region.duration_s))
     print(
         f"{preset.name}, {region.duration_s:.2f} s of audio in {took_s:.1f} s on "
         f"{pipeline.device}, seed {seed}"

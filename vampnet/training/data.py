@@ -21,6 +21,21 @@ from vampnet.system.hashes import sha256
 SILENT_DBFS = -80.0  # a piece whose peak is below has nothing to learn from
 MANIFEST = "manifest.json"
 FULL_SCALE = 32767.0  # of the 16-bit samples on disk
+# Audio that is not read; a folder of it must not pass for an empty one.
+UNREAD = (
+    ".m4a",
+    ".mp4",
+    ".aac",
+    ".wma",
+    ".ape",
+    ".wv",
+    ".mpc",
+    ".mka",
+    ".webm",
+    ".dsf",
+    ".amr",
+    ".ac3",
+)
 HELD_OUT_EVERY = 10  # without names given, every tenth piece is held out
 
 
@@ -88,6 +103,11 @@ def music_files(folder: Path) -> list[Path]:
     return [file for file in files_below(folder) if file.suffix.lower() in audio.SUFFIXES]
 
 
+def unread_files(folder: Path) -> list[Path]:
+    """Every file below a folder whose name stands for audio of a kind that is not read, by path."""
+    return [file for file in files_below(folder) if file.suffix.lower() in UNREAD]
+
+
 def pack(
     source: str | Path,
     target: str | Path,
@@ -98,12 +118,15 @@ def pack(
     """Read every audio file below ``source`` into ``target``: mono mean, ``rate_hz``, -24 LUFS.
 
     held_out: files whose path contains one of these words are never trained on; with no words,
-    every tenth piece. Files that cannot be read or are silent are named to ``log`` and left out,
-    and so are further copies of a file, else one would be trained on and another held out. Writes a
-    manifest with each file's SHA-256 and length. Raises ValueError where there is nothing to train
-    on, and for a word that no path contains.
+    every tenth piece. Files that cannot be read (.m4a and others among them) or are silent are
+    named to ``log`` and left out, and so are further copies of a file, else one would be trained on
+    and another held out. Writes a manifest with each file's SHA-256 and length. Raises ValueError
+    where there is nothing to train on, and for a word that no path contains.
     """
     source, target, log = Path(source), Path(target), log or (lambda line: None)
+    for file in unread_files(source):
+        name, kind = file.relative_to(source).as_posix(), file.suffix.lower()
+        log(f"left out: {name} is a {kind} file, which is not read; wav, aiff, flac, ogg, mp3 are")
     copies = _copies(source)
     _check_words(source, [name for names in copies.values() for name in names], held_out)
     target.mkdir(parents=True, exist_ok=True)
