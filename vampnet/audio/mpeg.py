@@ -58,7 +58,11 @@ class _Walk:
         self.data, self.file, self.end, self.limits = data, file, end, limits
         self.known: dict[bytes, Header | None] = {}
         self.sounds: list[_Sound] = []
-        self.place, self.cut = place, 0
+        self.place, self.cut, self.counted = (
+            place,
+            0,
+            0,
+        )  # counted: frames of all but the last sound
 
     def at(self, place: int) -> Header | None:
         """The header of the frame there."""
@@ -112,8 +116,9 @@ class _Walk:
         return not most
 
     def _check(self, frame: Header) -> None:
-        n_frames = sum(sound.n_frames for sound in self.sounds)
-        self.limits.check(n_frames * frame.samples, frame.channels, frame.rate_hz)
+        self.limits.check(
+            (self.counted + self.sounds[-1].n_frames) * frame.samples, frame.channels, frame.rate_hz
+        )
 
     def _take(self, frame: Header) -> None:
         if self.sounds and frame.kind != self.sounds[-1].first.kind:
@@ -122,6 +127,9 @@ class _Walk:
         xing = read_xing(head, frame.side_bytes) if any(mark in head for mark in _MARKS) else None
         vbri = head[36:40] == _VBRI
         if xing or vbri:
+            if self.sounds:
+                self._check(frame)
+                self.counted += self.sounds[-1].n_frames
             own = self.data[self.place : self.place + frame.size]
             xing = read_xing(own, frame.side_bytes) if xing else None
             self.sounds.append(_Sound(frame, xing, own if xing else b""))

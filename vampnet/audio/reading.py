@@ -26,6 +26,7 @@ _NOT_READ = {  # by bytes of the file's start and where they stand
     (0, b"FRM8"): "a DSD file (dff)",
     (0, b"MThd"): "a MIDI file",
 }
+_MOST_PARTS = 500  # joined sounds in a file; each has a decoder
 _HASHED = 1 << 16  # frames at once
 
 
@@ -67,6 +68,9 @@ class Decoder:
     """
 
     def __init__(self, content: Content) -> None:
+        if len(content.parts) > _MOST_PARTS:
+            joined = f"{len(content.parts)} joined sounds"
+            raise Flaw(f"holds {joined}; at most {_MOST_PARTS} are allowed: export it as one")
         self._content = content
         self._parts: list[soundfile.SoundFile] = []
         try:

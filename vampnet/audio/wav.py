@@ -99,7 +99,8 @@ def find(file: BinaryIO, size: int, base: int, limits: Limits) -> Content:
         limits.check(0, own.channels, own.rate_hz)
         part = Part(_for_decoder(walker, walk, sound, kind))
         container = KINDS[kind]
-    kept = walker.kept(walk.chunks[: walk.sound], _DROPPED)
+    header_chunks = frozenset() if own.subtype else frozenset((b"fmt ", b"fact"))
+    kept = walker.kept(walk.chunks[: walk.sound], _DROPPED | header_chunks)
     plain = own.subtype and _without_frames(kept) == _header(
         container, own.subtype, own.rate_hz, own.channels, order
     )
