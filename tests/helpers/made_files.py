@@ -184,3 +184,8 @@ def all_kinds(folder: Path) -> dict[str, tuple[bytes, int]]:
         "mp3-joined-tagged": (ID3 + free + ID3V1 + ID3 + free + ID3V1, 18000),
         "flac-tagged": (ID3 + flac + ID3V1, 12000),
     }
+
+
+def raw_of(native: np.ndarray, width: int) -> bytes:
+    """Native int32 samples as little-endian integers of `width` bytes."""
+    return native.astype("<i4").view(np.uint8).reshape(-1, 4)[:, 4 - width :].tobytes()

@@ -109,7 +109,8 @@ def find(file: BinaryIO, size: int, base: int, limits: Limits) -> Content:
         limits.check(0, own.channels, own.rate_hz)
         part = _plain_part(walker, own, sound.start, sound.length, limits)
         plain = _header(own.subtype, own.order, own.rate_hz, own.channels)
-        kept = () if _without_frames(kept) == plain and header.start < sound.start else kept
+        kept = _without_frames(kept)
+        kept = () if kept == plain and header.start < sound.start else kept
     else:
         part = Part(Spliced((file, base, size - base)))
     return Content(

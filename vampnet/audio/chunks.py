@@ -83,7 +83,7 @@ class Walker:
             elif name == b"ds64":
                 self._sound_64 = self._number_64(start + 8)
             found.append(Chunk(name, start, length))
-            place = self._next(start + length)
+            place = self._next(start, length)
             if sound >= 0 and len(found) - sound > MAX_CHUNKS:
                 return Walk(tuple(found), sound, self.size)
             if len(found) > _MAX_SKIPPED:
@@ -135,13 +135,16 @@ class Walker:
             return 2
         return 2 if fits and name in _KNOWN else int(fits and bool(_NAME.fullmatch(name)))
 
-    def _next(self, end: int) -> int:
-        """Where the chunk behind the one that ends at `end` starts: padded, not, or to four."""
-        places = [end + (end - self.base) % 2, end, end + -(end - self.base) % 4]
-        ranks = [
-            1 if place in (self.size, self.size + 1) else self._rank(place) for place in places
-        ]
-        return places[ranks.index(max(ranks))] if any(ranks) else min(places[0], self.size)
+    def _next(self, start: int, length: int) -> int:
+        """Where the chunk behind this content starts: it is padded to two, not at all, or to four.
+
+        What is found there decides; where a chunk lies at an odd place, pads count from either.
+        """
+        end, last = start + length, (self.size, self.size + 1)
+        pads = (length % 2, 0, (end - self.base) % 2, -length % 4, -(end - self.base) % 4)
+        ranks = [1 if end + pad in last else self._rank(end + pad) for pad in pads]
+        pad = pads[ranks.index(max(ranks))] if any(ranks) else pads[0]
+        return min(end + pad, self.size)
 
     def _sound_length(self, start: int, announced: int) -> int:
         """How many bytes the sound has; Flaw where some are missing."""
@@ -155,7 +158,7 @@ class Walker:
         if length > there:
             # The file is as long as it says, the sound's size counts the header, too.
             if self.announced_end == self.size and length - there <= header:
-                return there
+                return length - header if self._rank(start + length - header) == 2 else there
             missing = length - there
             raise Flaw(
                 f"is cut off: {missing} bytes of sound that its header announces are missing"

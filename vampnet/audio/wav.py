@@ -100,8 +100,8 @@ def find(file: BinaryIO, size: int, base: int, limits: Limits) -> Content:
         part = Part(_for_decoder(walker, walk, sound, kind))
         container = KINDS[kind]
     header_chunks = frozenset() if own.subtype else frozenset((b"fmt ", b"fact"))
-    kept = walker.kept(walk.chunks[: walk.sound], _DROPPED | header_chunks)
-    plain = own.subtype and _without_frames(kept) == _header(
+    kept = _without_frames(walker.kept(walk.chunks[: walk.sound], _DROPPED | header_chunks))
+    plain = own.subtype and kept == _header(
         container, own.subtype, own.rate_hz, own.channels, order
     )
     return Content(
@@ -127,9 +127,9 @@ def _for_decoder(walker: Walker, walk: Walk, sound: Chunk, kind: bytes) -> Splic
 
 
 def _without_frames(chunks: Chunks) -> Chunks:
+    """The chunks with 0 frames in `fact`: how many there are is written with the samples."""
     return tuple(
-        (name, bytes(4) if name == b"fact" and len(content) == 4 else content)
-        for name, content in chunks
+        (name, bytes(4) + content[4:] if name == b"fact" else content) for name, content in chunks
     )
 
 

@@ -60,7 +60,8 @@ def check_writable(path: StrPath) -> None:
 
 def check_format(path: StrPath, form: AudioFormat) -> None:
     """AudioError where the file at `path` has a format that can be read, but not written again."""
-    own = form.container == "BW64" or form.container in ("WAV", "AIFF") and form.subtype == "PCM_S8"
+    own = form.container in wav.CONTAINERS and form.subtype in wav.PLAIN
+    own = own or (form.container == "AIFF" and form.subtype in aiff.PLAIN)
     if not own and not soundfile.check_format(form.container, form.subtype):
         kind = f"{form.container} of {form.subtype}"
         raise AudioError(
