@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 Chunks = tuple[tuple[bytes, bytes], ...]  # (name, content) of each
 
@@ -45,7 +45,7 @@ DEFAULT_LIMITS = Limits()
 class Part:
     """One stretch of sound: a file object and how soundfile is to open it."""
 
-    file: BinaryIO
+    file: Any  # soundfile takes more than its types say
     options: dict[str, Any] = field(default_factory=dict)
 
 

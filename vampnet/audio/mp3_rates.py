@@ -55,7 +55,8 @@ def _seek(
 
     rates: what the levels 0, 0.1 to 0.9 come to with usual music.
     """
-    levels, tried = np.arange(len(rates)) / 10, []
+    levels = np.arange(len(rates)) / 10
+    tried: list[tuple[float, float]] = []
     level = float(np.interp(-kbits, -rates, levels))
     for left in reversed(range(_ROUNDS)):
         encode(compression_level=level, bitrate_mode=mode)
@@ -65,7 +66,7 @@ def _seek(
             break
         points = sorted(tried)
         if points[0][0] < kbits < points[-1][0]:
-            level = float(np.interp(kbits, *zip(*points, strict=True)))
+            level = float(np.interp(kbits, [p[0] for p in points], [p[1] for p in points]))
         else:  # along the usual curve, moved through what was found
             moved = rates * found / float(np.interp(level, levels, rates))
             level = float(np.interp(-kbits, -moved, levels))

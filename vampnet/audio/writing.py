@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -123,21 +124,15 @@ def _encode(
     elif form.container == "OGG":
         _write_ogg(file, native, sample_rate, form, check)
     elif form.container == "MP3":
-        inner = Gapped(file, 0, len(form.leading))
-
-        def encode(**how: object) -> None:
-            file.seek(0)
-            file.truncate()
-            _write_coded(inner, native, sample_rate, form, file, check, **how)
-
-        encode_mp3(inner, encode, form.bit_rate, sample_rate, len(native))
+        _write_mp3(file, native, sample_rate, form, check)
     elif form.container == "FLAC":
         _write_flac(file, native, sample_rate, form, check)
     else:
-        _write_coded(Gapped(file, 0, len(form.leading)), native, sample_rate, form, file, check)
+        inner: Any = Gapped(file, 0, len(form.leading))
+        _write_coded(inner, native, sample_rate, form, file, check)
         _append(file, len(form.leading), form)
-        file.seek(len(form.leading))
-        with soundfile.SoundFile(_Behind(file, len(form.leading))) as sound:
+        inner.seek(0)
+        with soundfile.SoundFile(inner) as sound:
             written = sound.frames
     file.seek(0)
     file.write(form.leading)
@@ -145,13 +140,6 @@ def _encode(
     file.write(form.trailing)
     file.check()
     return written
-
-
-class _Behind(Gapped):
-    """A file from a byte on."""
-
-    def __init__(self, file: PartFile, size: int) -> None:
-        super().__init__(file, 0, size)
 
 
 def _write_plain(
@@ -182,8 +170,8 @@ def _raw(block: np.ndarray, subtype: str, order: str) -> bytes:
         return block.astype(f"{order}f{4 if subtype == 'FLOAT' else 8}").tobytes()
     if subtype in ("ULAW", "ALAW"):
         out = io.BytesIO()
-        how = {"subtype": subtype, "format": "RAW"}
-        with soundfile.SoundFile(out, "w", 8000, block.shape[1], **how) as sound:
+        channels = block.shape[1]
+        with soundfile.SoundFile(out, "w", 8000, channels, subtype, format="RAW") as sound:
             sound.write(block)
         return out.getvalue()
     if subtype == "PCM_U8":
@@ -194,13 +182,13 @@ def _raw(block: np.ndarray, subtype: str, order: str) -> bytes:
 
 
 def _write_coded(
-    inner: Gapped | PartFile,
+    inner: Any,  # soundfile takes more than its types say
     native: np.ndarray,
     sample_rate: int,
     form: AudioFormat,
     file: PartFile,
     check: Check,
-    **how: object,
+    **how: Any,
 ) -> None:
     """Let libsndfile write into `inner`, which stands for `file`."""
     # A file and not its name: libsndfile itself forgets a disk that was full when it closed, and
@@ -212,6 +200,19 @@ def _write_coded(
             sound.write(np.ascontiguousarray(native[start : start + _BLOCK]))
             file.check()
     file.check()
+
+
+def _write_mp3(
+    file: PartFile, native: np.ndarray, sample_rate: int, form: AudioFormat, check: Check
+) -> None:
+    inner = Gapped(file, 0, len(form.leading))
+
+    def encode(**how: Any) -> None:
+        file.seek(0)
+        file.truncate()
+        _write_coded(inner, native, sample_rate, form, file, check, **how)
+
+    encode_mp3(inner, encode, form.bit_rate, sample_rate, len(native))
 
 
 def _write_flac(

@@ -50,7 +50,7 @@ def read_xing(frame: bytes, side_bytes: int) -> Xing | None:
         return None
     flags = int.from_bytes(frame[place + 4 : place + 8], "big")
     place += 8
-    values = []
+    values: list[int | None] = []
     for flag in (_FRAMES, _BYTES):
         values.append(int.from_bytes(frame[place : place + 4], "big") if flags & flag else None)
         place += 4 if flags & flag else 0
@@ -60,8 +60,8 @@ def read_xing(frame: bytes, side_bytes: int) -> Xing | None:
     for at in (place, start + _CANONICAL):  # flags may have been cleared that were true
         lame = frame[at : at + _LAME_BYTES]
         if len(lame) == _LAME_BYTES and lame[:4].isalnum():
-            return Xing(name, *values, quality, lame, at)
-    return Xing(name, *values, quality)
+            return Xing(name, values[0], values[1], quality, lame, at)
+    return Xing(name, values[0], values[1], quality)
 
 
 def trusted(frame: bytes, xing: Xing, frames: int, n_bytes: int) -> Xing:
