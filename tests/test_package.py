@@ -33,6 +33,7 @@ UNIONS = {"all", "test", "dev"}  # extras that hold others
 WEIGHT_DOORS = {  # each reads or writes weights or tokens of a kind of its own
     "vampnet.checkpoints.weight_files",
     "vampnet.checkpoints.folders",
+    "vampnet.prompt.beat_grids",
     "vampnet.prompt.beat_network",
     "vampnet.evaluation.musicnn",
     "vampnet.evaluation.runs",

@@ -16,7 +16,7 @@ from vampnet.prompt import beat_network, beats
 from vampnet.prompt.beats import NO_BEATS, TRACKERS, Beats, beat_grid, onsets, track
 
 RATE_HZ = 44100
-HERE = [name for name in ("network", "envelope") if name == "envelope" or beat_network.available()]
+HERE = ["grids", "envelope", *(["network"] if beat_network.available() else [])]
 # Eighths of a bar on which each sound is played.
 GROOVES = {
     "click": {"click": (0, 2, 4, 6)},
@@ -142,6 +142,26 @@ def test_bars_are_heard_and_a_region_need_not_be_a_loop():
     assert f_measure(heard.downbeats_s, downbeats) >= 0.85
 
 
+@pytest.mark.parametrize(
+    ("bpm", "offset_s"), [(65, 0.0), (65, 0.37), (82, 0.0), (120, 0.37), (174, 0.0)]
+)
+@pytest.mark.parametrize("name", ["rock", "bass"])
+def test_slow_and_fast_grooves_keep_their_tempo_and_bars(name, bpm, offset_s):
+    audio, true_beats, downbeats = groove(name, bpm, 16 * 60 / bpm, offset_s)
+    heard = track(audio, RATE_HZ)
+    assert heard.bpm == pytest.approx(bpm, rel=0.005)
+    assert f_measure(heard.times_s, true_beats) >= 0.95
+    assert f_measure(heard.downbeats_s, downbeats) >= 0.85
+
+
+def test_a_long_piece_keeps_its_tempo_to_the_end():
+    audio, true_beats, downbeats = groove("rock", 97, 150.0, 0.2)
+    heard = track(audio, RATE_HZ, tracker="grids")
+    assert heard.bpm == pytest.approx(97, abs=0.02)
+    assert f_measure(heard.times_s, true_beats) >= 0.99
+    assert f_measure(heard.downbeats_s, downbeats) >= 0.95
+
+
 def test_rate_level_and_channels_do_not_move_the_beat():
     audio, true_beats, _ = groove("rock", 120, 4.0)
     stereo = torch.stack([audio, audio]) * 0.01
@@ -240,7 +260,9 @@ def test_without_madmom_the_tracker_without_weights_is_taken(monkeypatch):
     monkeypatch.setattr(beats, "_beat_this_weights", lambda: None)
     audio, true_beats, _ = groove("click", 120, 4.0)
     assert f_measure(track(audio, RATE_HZ).times_s, true_beats) >= 0.95
-    with pytest.raises(ValueError, match="'network' is not installed here; there are: envelope"):
+    with pytest.raises(
+        ValueError, match="'network' is not installed here; there are: grids, envelope"
+    ):
         track(audio, RATE_HZ, tracker="network")
 
 

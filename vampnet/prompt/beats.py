@@ -1,8 +1,8 @@
 """Beat and onset times in seconds: from a known tempo, or heard in the audio.
 
 `beat_grid` is exact where the tempo is known. `track` listens, with the best tracker at hand:
-beat_this (optional, only if its weights are already on this machine), the small neural tracker
-in the package (`vampnet.prompt.beat_network`), or a tracker without weights.
+beat_this (optional, only if its weights are already on this machine), or even grids of bars that
+are scored by what is played on each step (`vampnet.prompt.beat_grids`), the default.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from vampnet.audio import resample
-from vampnet.prompt import beat_network
+from vampnet.prompt import beat_grids, beat_network
 from vampnet.system.errors import UserError
 
-TRACKERS = ("auto", "beat_this", "network", "envelope")
+TRACKERS = ("auto", "beat_this", "grids", "network", "envelope")
 SLOWEST_BPM, FASTEST_BPM = 20.0, 400.0
 
 _RATE_HZ = beat_network.SAMPLE_RATE_HZ
@@ -34,6 +34,7 @@ _ENVELOPE_BLOCK = 12_000  # frames, a minute: memory stays flat
 _SILENCE = 1e-4  # peak, -80 dBFS
 _CANCELLED = 0.01  # of the loudest channel's power: less of a mean is what cancelling left
 _SHORTEST_S = 0.5  # below this there is no beat to speak of
+_WANDERING_S = 30.0  # longer audio may change its tempo
 _LONGEST_LOOP_S = 12.0  # shorter regions are also heard as a loop that comes round again
 _LOOP_TOLERANCE_BEATS = 0.04
 _STEADY_S = 0.020  # beats this near (RMS) to an even grid are put on it
@@ -108,6 +109,8 @@ def track(samples: Tensor, sample_rate: int, *, tracker: str = "auto") -> Beats:
         places = _hear_beat_this(mono)
     elif chosen == "network":
         places, looped = _hear_network(mono)
+    elif chosen == "grids":
+        places = _hear_grids(mono, envelope)
     else:
         places = _hear_envelope(envelope)
     return _settle(places, looped, envelope, duration_s)
@@ -184,7 +187,8 @@ def _mixed(channels: Tensor) -> Tensor:
 def _choose(tracker: str) -> str:
     """The tracker that will run; raises ValueError if the one asked for cannot."""
     cached = _beat_this_weights() is not None
-    usable = {"beat_this": cached, "network": beat_network.available(), "envelope": True}
+    usable = {"beat_this": cached, "grids": beat_grids.WEIGHTS.is_file()}
+    usable |= {"network": beat_network.available(), "envelope": True}
     if tracker == "auto":
         return next(name for name in TRACKERS[1:] if usable[name])
     if not usable[tracker]:
@@ -238,12 +242,31 @@ def _hear_network(mono: np.ndarray) -> tuple[np.ndarray, bool]:
     return beat_network.decode(twice[:n_frames]), False
 
 
-def _hear_envelope(envelope: np.ndarray) -> np.ndarray:
+def _hear_grids(mono: np.ndarray, envelope: np.ndarray) -> np.ndarray:
+    """Beats of the best even grid of bars; long audio, whose tempo may change, by its attacks."""
+    grid = beat_grids.best_grid(mono[: round(_WANDERING_S * _RATE_HZ)])
+    if grid is None:
+        return _hear_envelope(envelope)
+    duration_s = len(mono) / _RATE_HZ
+    if duration_s > _WANDERING_S:
+        times = _hear_envelope(envelope, grid.period_s * _ENVELOPE_HZ)[:, 0]
+        bar_s = grid.period_s * grid.beats_per_bar
+        early = times[times < _WANDERING_S]
+        off_s = np.abs((early - grid.first_s + bar_s / 2) % bar_s - bar_s / 2)
+        first = int(off_s.argmin()) if len(off_s) else 0
+        return np.stack([times, (np.arange(len(times)) - first) % grid.beats_per_bar + 1], axis=1)
+    first = math.ceil((-_NEAR_S / 2 - grid.first_s) / grid.period_s)
+    numbers = np.arange(first, math.ceil((duration_s - grid.first_s) / grid.period_s))
+    times = grid.first_s + numbers * grid.period_s
+    return np.stack([np.maximum(times, 0), numbers % grid.beats_per_bar + 1], axis=1)
+
+
+def _hear_envelope(envelope: np.ndarray, period: float | None = None) -> np.ndarray:
     """Beats by dynamic programming over attacks (Ellis, "Beat Tracking by Dynamic Programming",
     2007), without bars: every fourth beat from the strongest place on counts as a downbeat."""
     strength = _smooth(envelope)
     strength = strength / (strength.std() + 1e-9)
-    period = _period(strength)
+    period = period or _period(strength)
     if period is None:
         return np.zeros((0, 2))
     back = np.arange(round(period / 2), round(period * 2) + 1)
