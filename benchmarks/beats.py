@@ -52,7 +52,7 @@ def f_measure(found: Sequence[float], true: Sequence[float]) -> float:
 
 
 def cmlt(found: Sequence[float], true: Sequence[float]) -> float:
-    """Share of beats whose place and whose gap to the one before are right (Davies et al., 2009)."""
+    """Share of beats whose place and gap to the one before are right (Davies et al., 2009)."""
     f, t = np.asarray(found), np.asarray(true)
     if len(f) < 2 or len(t) < 2:
         return 0.0
