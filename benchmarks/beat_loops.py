@@ -284,7 +284,7 @@ def _snare(rng: np.random.Generator) -> np.ndarray:
 def _hat(rng: np.random.Generator) -> np.ndarray:
     t = _time(0.12)
     noise = sosfilt(butter(4, 6000, "high", fs=RATE_HZ, output="sos"), rng.standard_normal(len(t)))
-    return noise * np.exp(-t / rng.uniform(0.015, 0.04))
+    return np.asarray(noise) * np.exp(-t / rng.uniform(0.015, 0.04))
 
 
 def _pluck(pitch_hz: float, duration_s: float, rng: np.random.Generator) -> np.ndarray:

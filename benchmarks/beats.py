@@ -35,7 +35,7 @@ REAL_BEATS = {  # in four-beat bars from the first sample on; short ones are pla
 LEAST_S = 4.0
 
 
-def f_measure(found: Sequence[float], true: Sequence[float]) -> float:
+def f_measure(found: Sequence[float] | np.ndarray, true: Sequence[float] | np.ndarray) -> float:
     """Each time may match one: the nearest free one within 70 ms, in order of time."""
     found, true = list(found), list(true)
     if not found and not true:
@@ -51,7 +51,7 @@ def f_measure(found: Sequence[float], true: Sequence[float]) -> float:
     return 2 * hits / (len(found) + len(true))
 
 
-def cmlt(found: Sequence[float], true: Sequence[float]) -> float:
+def cmlt(found: Sequence[float] | np.ndarray, true: Sequence[float] | np.ndarray) -> float:
     """Share of beats whose place and gap to the one before are right (Davies et al., 2009)."""
     f, t = np.asarray(found), np.asarray(true)
     if len(f) < 2 or len(t) < 2:

@@ -34,7 +34,6 @@ WEIGHT_DOORS = {  # each reads or writes weights or tokens of a kind of its own
     "vampnet.checkpoints.weight_files",
     "vampnet.checkpoints.folders",
     "vampnet.prompt.beat_grids",
-    "vampnet.prompt.beat_network",
     "vampnet.evaluation.musicnn",
     "vampnet.evaluation.runs",
     "vampnet.training.tokens",

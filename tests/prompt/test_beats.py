@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -11,12 +9,11 @@ from conftest import noise, tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harp_app.jobs.cancellation import Asking
-from vampnet.prompt import beat_network, beats
+from vampnet.prompt import beats
 from vampnet.prompt.beats import NO_BEATS, TRACKERS, Beats, beat_grid, onsets, track
 
 RATE_HZ = 44100
-HERE = ["grids", "envelope", *(["network"] if beat_network.available() else [])]
+HERE = ["grids", "envelope"]
 # Eighths of a bar on which each sound is played.
 GROOVES = {
     "click": {"click": (0, 2, 4, 6)},
@@ -134,14 +131,6 @@ def test_the_tracker_without_weights_hears_the_beat_too(name, bpm):
     assert heard.bpm == pytest.approx(bpm, rel=0.005)
 
 
-@pytest.mark.skipif("network" not in HERE, reason="needs madmom-infer")
-def test_bars_are_heard_and_a_region_need_not_be_a_loop():
-    audio, true_beats, downbeats = groove("bass", 97, 9.0, offset_s=0.37)
-    heard = track(audio, RATE_HZ, tracker="network")
-    assert f_measure(heard.times_s, true_beats) >= 0.9
-    assert f_measure(heard.downbeats_s, downbeats) >= 0.85
-
-
 @pytest.mark.parametrize(
     ("bpm", "offset_s"), [(65, 0.0), (65, 0.37), (82, 0.0), (120, 0.37), (174, 0.0)]
 )
@@ -178,14 +167,6 @@ def test_an_inverted_channel_hides_no_beat():
         assert onsets(torch.stack([audio, other * audio]), RATE_HZ) == onsets(audio, RATE_HZ)
 
 
-@pytest.mark.skipif("network" not in HERE, reason="needs madmom-infer")
-def test_long_audio_is_decoded_in_windows_without_a_seam(monkeypatch):
-    audio, true_beats, _ = groove("rock", 120, 30.0)
-    monkeypatch.setattr(beat_network, "_DECODE_FRAMES", 12 * 50)
-    monkeypatch.setattr(beat_network, "_OVERLAP_FRAMES", 4 * 50)
-    assert f_measure(track(audio, RATE_HZ, tracker="network").times_s, true_beats) >= 0.98
-
-
 def test_beats_of_a_slowing_piece_stay_at_the_attacks():
     times = np.cumsum(0.5 + 0.02 * np.arange(16))
     audio = torch.zeros(round((times[-1] + 0.5) * RATE_HZ))
@@ -194,7 +175,7 @@ def test_beats_of_a_slowing_piece_stay_at_the_attacks():
         audio[round(time * RATE_HZ) :][: len(hit)] += hit
     envelope = beats.onset_envelope(beats._mono(audio, RATE_HZ))
     rough = np.stack([times + 0.015 * (-1) ** np.arange(16), np.arange(16) % 4 + 1], axis=1)
-    heard = beats._settle(rough, False, envelope, len(audio) / RATE_HZ)
+    heard = beats._settle(rough, envelope, len(audio) / RATE_HZ)
     assert np.abs(np.array(heard.times_s) - times).max() < 0.006
     assert len(heard.downbeats_s) == 4
 
@@ -203,7 +184,7 @@ def test_a_long_steady_piece_has_its_exact_tempo():
     # Heard in steps of 20 ms, with one beat missed: the tempo is still that of the whole piece.
     times = np.round(np.arange(500) * 60 / 97 / 0.02) * 0.02
     places = np.stack([times, np.arange(500) % 4 + 1], axis=1)
-    heard = beats._settle(np.delete(places, 77, axis=0), False, np.zeros(70_000), 310.0)
+    heard = beats._settle(np.delete(places, 77, axis=0), np.zeros(70_000), 310.0)
     assert heard.bpm == pytest.approx(97, abs=0.01)
     assert f_measure(heard.times_s, np.arange(500) * 60 / 97) >= 0.99
 
@@ -236,36 +217,6 @@ def test_sound_without_a_beat_does_no_harm(audio, tracker):
     assert all(0 <= time <= duration_s for time in onsets(audio, RATE_HZ))
 
 
-def test_the_numpy_recurrence_is_torchs_lstm():
-    rng = torch.Generator().manual_seed(0)
-    network = beat_network.BeatNetwork().eval()
-    embedded = torch.randn(60, 150, generator=rng)
-    with torch.inference_mode():
-        states, _ = network.lstm(embedded[None])
-        wanted = torch.softmax(network.linear(states[0]), dim=-1)
-        assert torch.allclose(network(embedded), wanted, atol=1e-5)
-
-
-@pytest.mark.skipif("network" not in HERE, reason="needs madmom-infer")
-def test_features_in_windows_are_those_of_the_whole(monkeypatch):
-    mono, network = noise(7.3, 22050)[0].numpy(), beat_network.load()
-    whole = beat_network.activations(mono, network)
-    monkeypatch.setattr(beat_network, "_DECODE_FRAMES", 90)
-    np.testing.assert_allclose(beat_network.activations(mono, network), whole, atol=1e-5)
-
-
-def test_without_madmom_the_tracker_without_weights_is_taken(monkeypatch):
-    monkeypatch.setitem(sys.modules, "madmom_infer", None)
-    monkeypatch.setattr(beat_network, "available", lambda: False)
-    monkeypatch.setattr(beats, "_beat_this_weights", lambda: None)
-    audio, true_beats, _ = groove("click", 120, 4.0)
-    assert f_measure(track(audio, RATE_HZ).times_s, true_beats) >= 0.95
-    with pytest.raises(
-        ValueError, match="'network' is not installed here; there are: grids, envelope"
-    ):
-        track(audio, RATE_HZ, tracker="network")
-
-
 def test_an_unknown_tracker_is_named():
     with pytest.raises(ValueError, match="tracker must be one of auto, .*, not 'ears'"):
         track(tone(), RATE_HZ, tracker="ears")
@@ -295,33 +246,3 @@ def test_blocks_of_the_envelope_leave_no_seam(monkeypatch):
     monkeypatch.setattr(beats, "_ENVELOPE_BLOCK", 37)
     np.testing.assert_allclose(beats.onset_envelope(mono), whole, atol=1e-7)
     assert len(whole) == len(mono) // 110 + 1
-
-
-@pytest.mark.skipif(not beat_network.available(), reason="madmom-infer is not installed")
-@pytest.mark.parametrize("n_frames", [1, 40, 600])
-@pytest.mark.filterwarnings("ignore:invalid value encountered in log")
-def test_the_likeliest_path_is_the_librarys(n_frames: int) -> None:
-    from madmom_infer.features.downbeats import DBNDownBeatTrackingProcessor
-
-    rng = np.random.default_rng(n_frames)
-    heard = 0.05 + 0.4 * rng.random((n_frames, 2))
-    heard[::24, 0] += 0.5  # beyond 1 in sum, as rounding may take it
-    bars = DBNDownBeatTrackingProcessor([3, 4], min_bpm=60.0, max_bpm=200.0, fps=50)
-    for model in bars.hmms:
-        path, total = beat_network._likeliest_path(model, heard)
-        wanted, likely = model.viterbi(heard)
-        np.testing.assert_array_equal(path, wanted)
-        assert total == pytest.approx(likely)
-
-
-@pytest.mark.skipif(not beat_network.available(), reason="madmom-infer is not installed")
-def test_who_listens_can_be_stopped_at_every_frame() -> None:
-    asked = []
-    with Asking(lambda: asked.append(None)):
-        beat_network.decode(np.full((300, 2), 0.2))
-    assert len(asked) > 2 * 300  # in both models of bars
-    asked.clear()
-    network = beat_network.BeatNetwork()
-    with torch.inference_mode(), Asking(lambda: asked.append(None)):
-        network(torch.zeros(10 * beat_network._BLOCK_FRAMES, 150))
-    assert len(asked) > 2 * 10  # in both layers

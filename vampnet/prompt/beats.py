@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from vampnet.audio import resample
-from vampnet.prompt import beat_grids, beat_network
+from vampnet.prompt import beat_grids
 from vampnet.system.errors import UserError
 
-TRACKERS = ("auto", "beat_this", "grids", "network", "envelope")
+TRACKERS = ("auto", "beat_this", "grids", "envelope")
 SLOWEST_BPM, FASTEST_BPM = 20.0, 400.0
 
-_RATE_HZ = beat_network.SAMPLE_RATE_HZ
+_RATE_HZ = beat_grids.SAMPLE_RATE_HZ
 _ENVELOPE_HOP = 110  # samples, 5 ms
 _ENVELOPE_HZ = _RATE_HZ / _ENVELOPE_HOP
 _ENVELOPE_WINDOW = 512  # samples, 23 ms
@@ -35,8 +35,6 @@ _SILENCE = 1e-4  # peak, -80 dBFS
 _CANCELLED = 0.01  # of the loudest channel's power: less of a mean is what cancelling left
 _SHORTEST_S = 0.5  # below this there is no beat to speak of
 _WANDERING_S = 30.0  # longer audio may change its tempo
-_LONGEST_LOOP_S = 12.0  # shorter regions are also heard as a loop that comes round again
-_LOOP_TOLERANCE_BEATS = 0.04
 _STEADY_S = 0.020  # beats this near (RMS) to an even grid are put on it
 _NEAR_S = 0.03  # how far a beat may be moved to the attack that it belongs to
 _MORE_BEATS = 8  # an even grid is carried on by at most so many beats either way
@@ -104,16 +102,13 @@ def track(samples: Tensor, sample_rate: int, *, tracker: str = "auto") -> Beats:
         return NO_BEATS
     duration_s = len(mono) / _RATE_HZ
     envelope = onset_envelope(mono)
-    looped = False
     if chosen == "beat_this":
         places = _hear_beat_this(mono)
-    elif chosen == "network":
-        places, looped = _hear_network(mono)
     elif chosen == "grids":
         places = _hear_grids(mono, envelope)
     else:
         places = _hear_envelope(envelope)
-    return _settle(places, looped, envelope, duration_s)
+    return _settle(places, envelope, duration_s)
 
 
 def onsets(samples: Tensor, sample_rate: int) -> tuple[float, ...]:
@@ -188,7 +183,7 @@ def _choose(tracker: str) -> str:
     """The tracker that will run; raises ValueError if the one asked for cannot."""
     cached = _beat_this_weights() is not None
     usable = {"beat_this": cached, "grids": beat_grids.WEIGHTS.is_file()}
-    usable |= {"network": beat_network.available(), "envelope": True}
+    usable["envelope"] = True
     if tracker == "auto":
         return next(name for name in TRACKERS[1:] if usable[name])
     if not usable[tracker]:
@@ -219,27 +214,6 @@ def _hear_beat_this(mono: np.ndarray) -> np.ndarray:
     if len(times) and not first[0]:
         places[: int(np.argmax(first)) if first.any() else len(times)] += 1
     return np.stack([times, places], axis=1)
-
-
-def _hear_network(mono: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Also whether the region is a loop: heard twice in a row, the beat goes on over the seam.
-
-    The network needs a moment to find the beat, so a loop's second round is the better heard.
-    """
-    network = beat_network.load()
-    duration_s = len(mono) / _RATE_HZ
-    if duration_s > _LONGEST_LOOP_S:
-        return beat_network.decode(beat_network.activations(mono, network)), False
-    twice = beat_network.activations(np.tile(mono, 2), network)
-    beats = beat_network.decode(twice)
-    line = _even(beats[:, 0])
-    if line is not None:
-        n_beats = duration_s / line[0]
-        if round(n_beats) and abs(n_beats - round(n_beats)) < _LOOP_TOLERANCE_BEATS:
-            second = beats[beats[:, 0] >= duration_s - _NEAR_S]
-            return second - [duration_s, 0], True
-    n_frames = math.ceil(duration_s * beat_network.FRAME_RATE_HZ)
-    return beat_network.decode(twice[:n_frames]), False
 
 
 def _hear_grids(mono: np.ndarray, envelope: np.ndarray) -> np.ndarray:
@@ -335,7 +309,7 @@ def _even(times: np.ndarray) -> tuple[float, float] | None:
     return (float(period), float(start)) if error < _STEADY_S and period > 0 else None
 
 
-def _settle(places: np.ndarray, looped: bool, envelope: np.ndarray, duration_s: float) -> Beats:
+def _settle(places: np.ndarray, envelope: np.ndarray, duration_s: float) -> Beats:
     """Beats as heard (n, 2) -> Beats: on an even grid if they are steady, else at the attacks."""
     if not len(places):
         return NO_BEATS
@@ -349,9 +323,6 @@ def _settle(places: np.ndarray, looped: bool, envelope: np.ndarray, duration_s: 
         return Beats(tuple(times.tolist()), downbeats, bpm if bpm is None else float(bpm))
     period, start = line
     heard = _numbers(places[:, 0])
-    if looped:
-        period = duration_s / round(duration_s / period)
-        start = float(np.mean(places[:, 0] - period * heard))
     start += _shift(start + period * heard, envelope)
     numbers = np.arange(-_MORE_BEATS, int(heard[-1]) + _MORE_BEATS + 1)
     times = start + period * numbers
