@@ -27,7 +27,7 @@ from reference import Reference, reference_logits
 from torch import Tensor, nn
 
 from vampnet.evaluation import timing
-from vampnet.model import Sampling, VampNet
+from vampnet.model import VampNet
 from vampnet.pipeline import Pipeline, make_ready
 from vampnet.presets import Preset
 from vampnet.prompt import Prompt
@@ -44,11 +44,11 @@ BARS = (  # what, stage, path, at least so many times as fast as the reference
     ("codec encode", "encode", "float32", None),
     ("codec decode", "decode", "float32", 1.5),
     ("fine stage", "fine", "float32", None),
-    ("whole request", "whole", "float32", None),
-    ("whole request", "whole", "int8", 3.0),
+    ("total request", "total", "float32", None),
+    ("total request", "total", "int8", 3.0),
     ("coarse stage", "coarse", "bfloat16", None),
     ("codec decode", "decode", "bfloat16", None),
-    ("whole request", "whole", "bfloat16", 5.0),
+    ("total request", "total", "bfloat16", 5.0),
 )
 
 
@@ -81,8 +81,8 @@ def serve(path: str, device: str, keep: bool, asked: Connection) -> None:
         keep_freed_memory()
     made = pipeline(path, device)
     while request := asked.recv():
-        if isinstance(request, timing.Request):
-            asked.send(timing.measure(made, request).seconds)
+        if isinstance(request, timing.BenchRequest):
+            asked.send(timing.time_stages(made, request).seconds)
         else:
             asked.send(answers(made))
 
@@ -128,15 +128,15 @@ def measured(
     made: dict[str, Connection], steps: int, seconds: float, runs: int
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds of every stage by path, the coarse stage and the whole brought to 24 steps."""
-    preset = Preset("period", "", Prompt(period=PERIOD), Sampling(steps=steps))
+    preset = Preset("period", "", Prompt(period=PERIOD), {"steps": steps})
     times = {path: {stage: [] for stage in timing.STAGES} for path in made}
-    request = timing.Request(seconds, preset=preset, repeats=1, first=0)
+    request = timing.BenchRequest(seconds, preset=preset, repeats=1, first=0)
     for run in range(runs + 1):
         for path, worker in made.items():
             found = {name: t[0] for name, t in ask(worker, request).items()}
             more_s = found["coarse"] * (STEPS / steps - 1)
             found["coarse"] += more_s
-            found["whole"] += more_s
+            found["total"] += more_s
             for stage, value in found.items() if run else ():  # the first one warms up
                 times[path][stage].append(value)
     return times

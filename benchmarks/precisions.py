@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from guesses import RATIOS, encoded
+from token_accuracy import RATIOS, encoded
 from torch import Tensor
 
-from vampnet.evaluation.clips import cut
-from vampnet.evaluation.guesses import hidden_tokens
+from vampnet.evaluation.clips import cut_clips
 from vampnet.evaluation.report import markdown_table
+from vampnet.evaluation.token_prediction import random_token_mask
 from vampnet.model import VampNet
 from vampnet.pipeline import Pipeline
 
@@ -62,7 +62,7 @@ def main() -> None:
     args = parser.parse_args()
     wide = Pipeline.from_pretrained(args.model, precision="float32", keep_weights=False)
     narrow = Pipeline.from_pretrained(args.model, precision=args.precision, keep_weights=False)
-    clips = cut(args.music, wide.codec.sample_rate, args.clips, args.seconds)
+    clips = cut_clips(args.music, wide.codec.sample_rate, args.clips, args.seconds)
     codes = encoded(wide.codec, clips)
     rows = []
     stages = (("coarse", wide.coarse, narrow.coarse), ("fine", wide.c2f, narrow.c2f))
@@ -72,7 +72,7 @@ def main() -> None:
         heard = codes[:, : models[0].config.n_codebooks]
         for ratio in RATIOS:
             rng = torch.Generator().manual_seed(0)
-            mask = hidden_tokens(heard, ratio, models[0].n_conditioning_codebooks, rng)
+            mask = random_token_mask(heard, ratio, models[0].n_conditioning_codebooks, rng)
             c = change(models[0], models[1], heard, mask)
             told = f"{c.error:.3f} of {c.deviation:.2f}"
             figures = [f"{c.wide:.4f}", f"{c.narrow:.4f}", f"{100 * c.agree:.1f} %", told]

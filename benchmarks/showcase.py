@@ -27,7 +27,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from showcase_page import (  # noqa: E402
     CODEC,
     INPUT,
-    Facts,
+    PageMetadata,
     checks,
     file_name,
     kept_words,
@@ -37,11 +37,11 @@ from showcase_page import (  # noqa: E402
 from showcase_pieces import Piece, choose, credits, write_ogg  # noqa: E402
 
 from vampnet.audio.region import Region  # noqa: E402
-from vampnet.evaluation.clips import Clip, cut  # noqa: E402
-from vampnet.evaluation.directions import ClipFigures, measure_clip  # noqa: E402
-from vampnet.evaluation.musical import hear  # noqa: E402
+from vampnet.evaluation.clips import MusicClip, cut_clips  # noqa: E402
+from vampnet.evaluation.musical import extract_features  # noqa: E402
+from vampnet.evaluation.preset_checks import ClipMeasures, measure_presets  # noqa: E402
 from vampnet.evaluation.runs import model_hash  # noqa: E402
-from vampnet.evaluation.sheets import sheet  # noqa: E402
+from vampnet.evaluation.spectrograms import save_spectrograms  # noqa: E402
 from vampnet.pipeline import Pipeline  # noqa: E402
 from vampnet.presets import Preset, preset, presets  # noqa: E402
 
@@ -81,10 +81,10 @@ class Maker:
         mono = [(what, region.samples.mean(0)) for what, region in sounds.items()]
         credit = piece.credit
         title = f"{credit.title} \u2013 {credit.name} ({credit.licence}), {piece.place()}"
-        sheet(out / f"{piece.stem}.png", mono, piece.region.sample_rate, title)
+        save_spectrograms(out / f"{piece.stem}.png", mono, piece.region.sample_rate, title)
 
     @torch.inference_mode()
-    def check(self, clip: Clip) -> ClipFigures:
+    def check(self, clip: MusicClip) -> ClipMeasures:
         """Every preset's two takes of a clip, measured."""
         codec, heard = self.pipeline.codec, clip.sound[None, None]
         made, beats_s = {}, ()
@@ -94,10 +94,12 @@ class Maker:
             made[name] = [vamp.audio[0, 0] for vamp in vamps]
             beats_s = vamps[0].beats.times_s if vamps[0].beats else beats_s
         again = {CODEC: codec.decode(codec.encode(heard), len(clip.sound))[0, 0]}
-        return measure_clip(hear(clip.sound, clip.rate_hz, True), made, again, beats_s)
+        return measure_presets(
+            extract_features(clip.sound, clip.rate_hz, True), made, again, beats_s
+        )
 
 
-def spread(clips: Sequence[Clip], n: int) -> list[Clip]:
+def spread(clips: Sequence[MusicClip], n: int) -> list[MusicClip]:
     """``n`` of the clips, evenly over their order, so over all artists."""
     return [clips[i * len(clips) // n] for i in range(min(n, len(clips)))]
 
@@ -154,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rate_hz = maker.pipeline.codec.sample_rate
     clips = []
     if args.clips:
-        every = cut(args.music, rate_hz, max(args.clips, len(credit_of)), args.clip_seconds)
+        every = cut_clips(args.music, rate_hz, max(args.clips, len(credit_of)), args.clip_seconds)
         clips = spread(every, args.clips)
     args.out.mkdir(parents=True, exist_ok=True)
     readme = args.out / PAGE
@@ -167,12 +169,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.jobs,
     )  # fmt: skip
     model = f"`{maker.pipeline.name or 'unnamed'}` (files {model_hash(args.model)})"
-    facts = Facts(command(argv, args), model, SEEDS[0], args.clip_seconds)
+    metadata = PageMetadata(command(argv, args), model, SEEDS[0], args.clip_seconds)
     figures = made[len(pieces) :]
     shown = [INPUT, CODEC, *maker.shown]
-    readme.write_text(page(facts, pieces, shown, figures, heard), encoding="utf-8")
+    readme.write_text(page(metadata, pieces, shown, figures, heard), encoding="utf-8")
     if figures:
-        print(checks(facts, figures))
+        print(checks(metadata, figures))
     size = sum(path.stat().st_size for path in args.out.iterdir())
     print(f"{readme}: {size / 1e6:.2f} MB, {time.monotonic() - start:.0f} s")
 

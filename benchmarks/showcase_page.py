@@ -9,9 +9,9 @@ from pathlib import Path
 
 from showcase_pieces import Piece
 
-from vampnet.evaluation.directions import (
+from vampnet.evaluation.preset_checks import (
     AUDIBLE,
-    ClipFigures,
+    ClipMeasures,
     claims,
     judge,
     mean_of,
@@ -74,7 +74,7 @@ seeds {seed} and {other}.
 
 
 @dataclass(frozen=True)
-class Facts:
+class PageMetadata:
     """What the page tells of its making: command, model, the first of the two seeds, seconds."""
 
     command: str
@@ -106,20 +106,20 @@ def linked_files(path: Path) -> list[Path]:
 
 
 def page(
-    facts: Facts,
+    metadata: PageMetadata,
     pieces: Sequence[Piece],
     shown: Sequence[str],
-    clips: Sequence[ClipFigures],
+    clips: Sequence[ClipMeasures],
     heard: str,
 ) -> str:
     """The whole page as Markdown. shown: the sounds of each piece, the input first."""
     head = HEAD.format(
-        command=facts.command, model=facts.model, seed=facts.seed, codec=CODEC, heard=heard,
-        begin=HEARD, end=HEARD_END, pieces=_count(len(pieces)),
+        command=metadata.command, model=metadata.model, seed=metadata.seed, codec=CODEC,
+        heard=heard, begin=HEARD, end=HEARD_END, pieces=_count(len(pieces)),
     )  # fmt: skip
     parts = [head, "## The pieces\n", *(_piece(piece, shown) for piece in pieces)]
     if clips:
-        parts.append(checks(facts, clips))
+        parts.append(checks(metadata, clips))
     return "\n".join(parts)
 
 
@@ -143,7 +143,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"{line}\n" for line in markdown_table(heads, rows))
 
 
-def checks(facts: Facts, clips: Sequence[ClipFigures]) -> str:
+def checks(metadata: PageMetadata, clips: Sequence[ClipMeasures]) -> str:
     """The figures and claims of the presets as Markdown."""
     names = list(clips[0].takes)
     told = [judge(claim, clips) for claim in claims(names)]
@@ -151,14 +151,14 @@ def checks(facts: Facts, clips: Sequence[ClipFigures]) -> str:
     different = sum(value >= AUDIBLE for value in takes.values())
     always = sum(min(c.takes[n] for c in clips) >= AUDIBLE for n in names)
     head = CHECKS.format(
-        n=len(clips), seconds=facts.clip_s, seed=facts.seed, other=facts.seed + 1,
+        n=len(clips), seconds=metadata.clip_s, seed=metadata.seed, other=metadata.seed + 1,
         audible=AUDIBLE, most=PEAK_DBFS,
         verdict=f"{different} of {len(names)} presets are in the mean, {always} in every clip",
     )  # fmt: skip
     return "\n".join([head, _figures(clips, takes), _claims(told), _pairs(clips)])
 
 
-def _figures(clips: Sequence[ClipFigures], takes: dict[str, float]) -> str:
+def _figures(clips: Sequence[ClipMeasures], takes: dict[str, float]) -> str:
     rows = []
     for name in clips[0].figures:
         both = ["", ""]
@@ -190,7 +190,7 @@ def _claims(told: Sequence[Relation]) -> str:
     return f"{text}: {summary}.\n\n{table(['promise', '', 'figures'], rows)}"
 
 
-def _pairs(clips: Sequence[ClipFigures]) -> str:
+def _pairs(clips: Sequence[ClipMeasures]) -> str:
     pairs = {p: mean_of(clips, lambda c, p=p: c.pairs[p]) for p in clips[0].pairs}
     names = list(clips[0].takes)
     rows = []

@@ -19,7 +19,7 @@ import soundfile
 from recipes.default_model.attribution import LINKS
 from vampnet import audio
 from vampnet.audio.region import Region
-from vampnet.evaluation.clips import places
+from vampnet.evaluation.clips import excerpt_starts
 from vampnet.evaluation.musical import chroma, onset_envelope
 
 PLACES_A_FILE = 4
@@ -103,7 +103,7 @@ def choose(credit_of: dict[Path, Credit], n: int, seconds: float) -> list[Piece]
     headers = [audio.probe(path) for path in files]
     lengths = [header.frames / header.sample_rate for header in headers]
     found, attacks, harmony = [], [], []
-    for file, start_s in sorted(places(lengths, PLACES_A_FILE * len(files), seconds)):
+    for file, start_s in sorted(excerpt_starts(lengths, PLACES_A_FILE * len(files), seconds)):
         rate_hz = headers[file].sample_rate
         start, frames = int(start_s * rate_hz), int(seconds * rate_hz)
         mono = audio.read(files[file], start=start, frames=frames).samples.mean(0)

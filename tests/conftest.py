@@ -296,7 +296,7 @@ def music(tmp_path_factory) -> Path:
 def small(music):
     """Clips, and experiments of two settings besides the anchors, for the tiny model."""
     from vampnet.evaluation import experiments as table
-    from vampnet.evaluation.clips import cut
+    from vampnet.evaluation.clips import cut_clips
     from vampnet.model import Sampling
     from vampnet.presets import presets
 
@@ -306,7 +306,7 @@ def small(music):
         replace(anchors, settings=(anchors.settings[0], anchors.settings[-1]), share=1.0),
         replace(prompts, settings=(prompts.settings[2],), share=0.5),
     ]
-    return cut(music, 44100, 4, 3.0), few
+    return cut_clips(music, 44100, 4, 3.0), few
 
 
 @pytest.fixture(scope="module")

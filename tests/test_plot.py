@@ -27,5 +27,5 @@ def test_the_picture_of_a_long_mask_shows_shares():
     mask[:, ::7] = False
     assert torch.equal(plot.generated_share(mask[:, :900]), mask[:, :900].float())
     share = plot.generated_share(mask)
-    assert share.shape == (4, plot.MOST_COLUMNS)
+    assert share.shape == (4, plot.MAX_COLUMNS)
     assert torch.allclose(share, torch.tensor(6 / 7), atol=0.03)

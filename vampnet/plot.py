@@ -1,4 +1,4 @@
-"""A picture of a variation: spectrogram of what went in, the mask, spectrogram of what came out."""
+"""Plot of a variation: spectrogram of the input, mask, spectrogram of the output."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SUFFIXES = (".png", ".svg", ".pdf")
 SIZE_INCHES = (10.0, 7.0)
 DPI = 110
 N_FFT = 2048
-SHORTEST_HOP = 256  # samples
-MOST_COLUMNS = 1600  # of a spectrogram; a long one is looked at in as many places
-N_ROWS = 256  # of a spectrogram, evenly spaced in octaves
+MIN_HOP = 256  # samples
+MAX_COLUMNS = 1600  # of a spectrogram; longer audio gets a larger hop
+N_ROWS = 256  # of a spectrogram, evenly spaced in log frequency
 LOWEST_HZ = 40.0
-RANGE_DB = 80.0  # shown below the loudest point
+RANGE_DB = 80.0  # shown below the maximum
 TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 KEPT, GENERATED, BEAT = "#1f3b57", "#f2b661", "#c0392b"
 
@@ -41,13 +41,18 @@ def check_name(path: str | Path) -> None:
 
 
 def spectrogram_db(samples: Tensor, sample_rate: int) -> Tensor:
-    """Level over time and pitch, float (rows, columns) in dB below the loudest point.
+    """Log-frequency spectrogram.
 
-    samples: float (C, S), at least one; channels are averaged. Rows rise in equal steps of pitch
-    from 40 Hz to half of `sample_rate` (Hz). Silence is -80 dB everywhere.
+    Args:
+        samples: float (C, S), at least one sample; channels are averaged.
+        sample_rate: in Hz.
+
+    Returns:
+        Levels in dB relative to the maximum, float (rows, columns); rows are evenly spaced in log
+        frequency from 40 Hz to half the sample rate. Silence is -80 dB everywhere.
     """
     mono = torch.nn.functional.pad(samples.detach().cpu().float().mean(0), (N_FFT // 2, N_FFT))
-    hop = max(SHORTEST_HOP, -(-(len(mono) - N_FFT) // MOST_COLUMNS))
+    hop = max(MIN_HOP, -(-(len(mono) - N_FFT) // MAX_COLUMNS))
     frames = mono.unfold(0, N_FFT, hop) * torch.hann_window(N_FFT)
     power = torch.fft.rfft(frames).abs().square().T  # (bins, columns)
     edges_hz = LOWEST_HZ * (sample_rate / 2 / LOWEST_HZ) ** torch.linspace(0, 1, N_ROWS + 1)
@@ -63,8 +68,8 @@ def spectrogram_db(samples: Tensor, sample_rate: int) -> Tensor:
 
 
 def generated_share(mask: Tensor) -> Tensor:
-    """Share of generated frames, float (N, columns) of at most 1600 columns, of a bool (N, T)."""
-    columns = min(mask.shape[-1], MOST_COLUMNS)
+    """Downsample a mask bool (N, T) to shares of generated frames, float (N, at most 1600)."""
+    columns = min(mask.shape[-1], MAX_COLUMNS)
     return torch.nn.functional.adaptive_avg_pool1d(mask.cpu().float(), columns)
 
 
@@ -78,11 +83,21 @@ def save(
     beats: Beats | None = None,
     title: str = "",
 ) -> None:
-    """Write the picture of a variation as png, svg or pdf, as the name says.
+    """Write the plot of a variation.
 
-    before, after: float (C, S) at `sample_rate` (Hz). mask: bool (N, T), True = generated,
-    `frame_rate_hz` frames a second. beats: drawn over the mask, downbeats stronger. Raises
-    ValueError for another suffix, OSError where the file cannot be written.
+    Args:
+        path: file to write; its suffix is .png, .svg or .pdf.
+        before: input, float (C, S).
+        after: output, float (C, S).
+        sample_rate: of both, in Hz.
+        mask: bool (N, T), True = generated.
+        frame_rate_hz: frames per second of the mask.
+        beats: drawn over the mask, downbeats with thicker lines.
+        title: above the plot.
+
+    Raises:
+        UserError: the suffix is unknown.
+        OSError: the file cannot be written.
     """
     check_name(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -113,7 +128,14 @@ def _draw_spectrogram(axes: Axes, samples: Tensor, sample_rate: int, name: str) 
 
 
 def pitch_ticks(axes: Axes, lowest_hz: float, highest_hz: float, height: float) -> None:
-    """Name frequencies along a logarithmic axis that runs from 0 to ``height``."""
+    """Label frequencies along a logarithmic y axis.
+
+    Args:
+        axes: of the plot.
+        lowest_hz: frequency at 0.
+        highest_hz: frequency at ``height``.
+        height: upper end of the axis in its own units.
+    """
     ticks = [hz for hz in TICKS_HZ if lowest_hz < hz < highest_hz]
     octaves = torch.log2(torch.tensor([highest_hz, *ticks]) / lowest_hz)
     places = (octaves[1:] / octaves[0] * height).tolist()

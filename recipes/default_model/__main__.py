@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vampnet.cli.outputs import say
+from vampnet.cli.outputs import print_status
 from vampnet.system.errors import UserError
 
 
@@ -46,7 +46,7 @@ def _prepare(args: argparse.Namespace) -> None:
     from recipes.default_model.prepare import Rendering, prepare
 
     plan = Rendering(args.minutes, args.freedoom_minutes, args.seed, args.soundfont)
-    made = prepare(args.packages, args.target, plan, log=say)
+    made = prepare(args.packages, args.target, plan, log=print_status)
     print(f"wrote {made}; train on it with: vampnet train {made} WORK --base none")
 
 
@@ -57,7 +57,7 @@ def _pack(args: argparse.Namespace) -> None:
         raise UserError(f"'{args.file}' is there already; --force overwrites it")
     from vampnet.training.end_to_end import pack_up
 
-    made = pack_up(args.music, args.file, base=args.model, max_mib=args.max_mib, log=say)
+    made = pack_up(args.music, args.file, base=args.model, max_mib=args.max_mib, log=print_status)
     print(f"wrote {made}; train on it with: vampnet train {made} WORK --device cuda --minutes 25")
 
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.run(args)
     except (ValueError, OSError) as error:
-        say(f"recipes.default_model: {error}")
+        print_status(f"recipes.default_model: {error}")
         return 1
     return 0
 

@@ -167,7 +167,7 @@ def test_a_lora_comes_with_its_base(hub, tmp_path, capsys):
 def test_a_broken_download_goes_on_where_it_stopped(hub, tmp_path, capsys, ranges):
     hub.ranges = ranges
     hub.break_after["c2f.pth"] = 1000
-    assert cli.main(["models", "pull"]) == cli.MISTAKE
+    assert cli.main(["models", "pull"]) == cli.FAILED
     error = capsys.readouterr().err.splitlines()[-1]
     assert "broke" in error and "goes on from there" in error
     folder = tmp_path / "models" / "original"
@@ -188,7 +188,7 @@ def test_ctrl_c_keeps_what_has_come(hub, tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vampnet.cli.progress.Progress.__call__", stop)
-    assert cli.main(["models", "pull"]) == cli.STOPPED
+    assert cli.main(["models", "pull"]) == cli.INTERRUPTED
     assert "goes on from there" in capsys.readouterr().err.splitlines()[-1]
     assert list((tmp_path / "models" / "original").glob("codec.pth.*.part"))
 
@@ -221,7 +221,7 @@ def test_a_wrong_hash_removes_the_file(hub, tmp_path, capsys, broken):
             pull()
         hub.corrupt.clear()
         capsys.readouterr()
-    assert cli.main(["models", "pull"]) == cli.MISTAKE
+    assert cli.main(["models", "pull"]) == cli.FAILED
     error = capsys.readouterr().err.splitlines()[-1]
     assert "codec.pth came damaged and was removed" in error
     assert hashlib.sha256(hub.files["codec.pth"]).hexdigest() in error
@@ -232,7 +232,7 @@ def test_a_wrong_hash_removes_the_file(hub, tmp_path, capsys, broken):
 
 def test_what_the_hub_does_not_have(hub, tmp_path, capsys):
     hub.gone.add("c2f.pth")
-    assert cli.main(["models", "pull"]) == cli.MISTAKE
+    assert cli.main(["models", "pull"]) == cli.FAILED
     error = capsys.readouterr().err.splitlines()[-1]
     assert "answered 404" in error and "c2f.pth" in error
     hub.gone.clear()
@@ -269,7 +269,7 @@ def test_no_network_is_told_in_one_line(monkeypatch, tmp_path, capsys):
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{held.getsockname()[1]}")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("VAMPNET_MODELS", str(tmp_path / "models"))
-        assert cli.main(["models", "pull"]) == cli.MISTAKE
+        assert cli.main(["models", "pull"]) == cli.FAILED
     (error,) = capsys.readouterr().err.splitlines()
     assert "cannot be reached" in error and "refused" in error.lower()
     assert not (tmp_path / "models").exists()

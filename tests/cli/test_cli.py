@@ -252,7 +252,7 @@ def test_presets_and_models_are_listed(capsys, tmp_path):
     assert cli.main(["models"]) == cli.OK
     assert re.search(r"^default +[\d.]+ MB", capsys.readouterr().out, re.MULTILINE)
     (tmp_path / "broken.toml").write_text('name = "x"\ndescription = "y"\nloudness = 3\n')
-    assert cli.main(["presets", "--presets-dir", str(tmp_path)]) == cli.MISTAKE
+    assert cli.main(["presets", "--presets-dir", str(tmp_path)]) == cli.FAILED
     assert "broken.toml, line 3" in capsys.readouterr().err
 
 
@@ -261,7 +261,7 @@ def test_a_folder_of_presets_that_must_not_be_read_is_told(tmp_path, monkeypatch
         raise PermissionError(13, "Permission denied", folder)
 
     monkeypatch.setattr("vampnet.presets.os.listdir", forbidden)
-    assert cli.main(["presets", "--presets-dir", str(tmp_path)]) == cli.MISTAKE
+    assert cli.main(["presets", "--presets-dir", str(tmp_path)]) == cli.FAILED
     assert f"{tmp_path} cannot be read: Permission denied" in capsys.readouterr().err
 
 
@@ -280,7 +280,7 @@ def test_convert_writes_our_own_format(tiny, tmp_path, capsys, vamp, clip):
     assert vamp(clip, tmp_path / "out.wav", "--model", out)[0] == cli.OK
     before = files(tmp_path)
     for source, target in ((tiny, out), (tmp_path / "none", tmp_path / "new"), (tiny, clip)):
-        assert cli.main(["convert", str(source), str(target)]) == cli.MISTAKE
+        assert cli.main(["convert", str(source), str(target)]) == cli.FAILED
         assert len(capsys.readouterr().err.splitlines()) == 1
     assert files(tmp_path) == before
     assert cli.main(["convert", str(tiny), str(out), "--force"]) == cli.OK
@@ -316,10 +316,10 @@ def test_a_folder_in_the_place_of_a_clip_is_named(tmp_path, vamp):
 def test_the_folder_of_a_training_names_the_model_in_it(tiny, tmp_path, clip, vamp, capsys):
     shutil.copytree(tiny, tmp_path / "work" / "model")
     code, _, said = vamp(clip, tmp_path / "out.wav", "--model", tmp_path / "work")
-    assert code == cli.MISTAKE and f"holds one: {tmp_path / 'work' / 'model'}" in said
+    assert code == cli.FAILED and f"contains one: {tmp_path / 'work' / 'model'}" in said
     line = ["evaluate", str(tmp_path), str(tmp_path / "out"), "--model", str(tmp_path / "work")]
-    assert cli.main(line) == cli.MISTAKE
-    assert f"holds one: {tmp_path / 'work' / 'model'}" in capsys.readouterr().err
+    assert cli.main(line) == cli.FAILED
+    assert f"contains one: {tmp_path / 'work' / 'model'}" in capsys.readouterr().err
     assert vamp(clip, tmp_path / "out.wav", "--model", tmp_path / "work" / "model")[0] == cli.OK
 
 
@@ -341,7 +341,7 @@ def test_serve_hands_its_options_on(monkeypatch, capsys):
     assert cli.main(line) == cli.OK
     assert seen == {"port": 0, "secret": "abcd", "keep_s": 60.0}
     monkeypatch.undo()
-    assert cli.main(["serve", "--port", "-1"]) == cli.MISTAKE
+    assert cli.main(["serve", "--port", "-1"]) == cli.FAILED
     assert "0 to 65535" in capsys.readouterr().err
 
 

@@ -58,7 +58,7 @@ def test_a_file_that_appears_during_the_work_stays(vamp, clip, tmp_path, monkeyp
 
     monkeypatch.setattr(Pipeline, "vamp", slow)
     code, _, err = vamp(clip, tmp_path / "out.wav", "--takes", 2)
-    assert code == cli.MISTAKE and "out-2.wav' is there by now; --force" in err
+    assert code == cli.FAILED and "out-2.wav' exists by now; --force" in err
     assert files(tmp_path) == {"in.wav": clip.read_bytes(), "out-2.wav": b"theirs"}
     assert vamp(clip, tmp_path / "out.wav", "--takes", 2, "--force")[0] == cli.OK
 
@@ -66,7 +66,9 @@ def test_a_file_that_appears_during_the_work_stays(vamp, clip, tmp_path, monkeyp
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     vamp, clip, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(Pipeline, "load", lambda *args: pytest.fail("loaded for nothing"))
+    monkeypatch.setattr(
+        Pipeline, "from_pretrained", lambda *args, **more: pytest.fail("loaded for nothing")
+    )
     (tmp_path / "folder.wav").mkdir()
     for out, reason in (
         (tmp_path / "nowhere" / "out.wav", "folder does not exist"),
@@ -84,7 +86,9 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
 def test_a_name_that_asks_for_no_known_format_is_refused(vamp, clip, tmp_path):
     for name in ("c.m4a", "c.wma", "a.b.c"):
         line = refused(vamp, tmp_path, clip, tmp_path / name, "--force")
-        assert f"'{Path(name).suffix}' is no known format; .wav, " in line and ".flac" in line
+        assert (
+            f"'{Path(name).suffix}' is an unknown format; known: .wav, " in line and ".flac" in line
+        )
     (tmp_path / "in.au").write_bytes(clip.read_bytes())
     assert vamp(tmp_path / "in.au", tmp_path / "out.AU")[0] == cli.OK  # as IN is called
     assert vamp(clip, tmp_path / "none")[0] == cli.OK
@@ -99,7 +103,7 @@ def test_a_folders_name_is_no_files_name(vamp, clip, tmp_path):
 @pytest.mark.parametrize("target", ["in.wav", "in.wav/m", "/proc/m", ""])
 def test_a_model_is_not_converted_where_none_can_lie(clip, tmp_path, tiny, capsys, target):
     before, place = files(tmp_path), target and str(tmp_path / target)
-    assert cli.main(["convert", str(tiny), place]) == cli.MISTAKE
+    assert cli.main(["convert", str(tiny), place]) == cli.FAILED
     line = capsys.readouterr().err
     assert line.startswith(f"vampnet: cannot write '{place}': ")
     assert ".vampnet" not in line and "Errno" not in line and files(tmp_path) == before
@@ -110,12 +114,14 @@ def test_figures_are_not_measured_where_they_cannot_be_written(tmp_path, monkeyp
         "vampnet.evaluation.timing.report", lambda *args: pytest.fail("measured for nothing")
     )
     line = ["bench", "--write", str(tmp_path / "nowhere" / "b.md")]
-    assert cli.main(line) == cli.MISTAKE
+    assert cli.main(line) == cli.FAILED
     assert capsys.readouterr().err == "vampnet: cannot write 'b.md': its folder does not exist\n"
 
 
 def test_a_link_that_leads_nowhere_is_refused_before_the_work(vamp, clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(Pipeline, "load", lambda *args: pytest.fail("loaded for nothing"))
+    monkeypatch.setattr(
+        Pipeline, "from_pretrained", lambda *args, **more: pytest.fail("loaded for nothing")
+    )
     try:
         (tmp_path / "out.wav").symlink_to(tmp_path / "nowhere" / "out.wav")
         (tmp_path / "circle.wav").symlink_to(tmp_path / "circle.wav")
@@ -151,7 +157,7 @@ def test_a_failure_in_the_middle_leaves_nothing(vamp, clip, tmp_path, monkeypatc
     monkeypatch.setattr(plot, "save", stop)
     before = files(tmp_path)
     code, said, err = vamp(clip, tmp_path / "out.wav", *out)
-    assert code == cli.STOPPED == 130 and not said and "stopped" in err
+    assert code == cli.INTERRUPTED == 130 and not said and "stopped" in err
     assert files(tmp_path) == before and not list(tmp_path.glob(".vampnet*"))
 
 
@@ -161,8 +167,8 @@ def test_a_failure_in_the_middle_leaves_nothing(vamp, clip, tmp_path, monkeypatc
 def test_a_signal_that_ends_the_process_leaves_no_hidden_folder(tmp_path, name):
     code = (
         "import os, signal, sys, time, pathlib\n"
-        "from vampnet.cli.outputs import appearing, ended_in_order\n"
-        "with ended_in_order(), appearing([pathlib.Path('out.wav')]) as places:\n"
+        "from vampnet.cli.outputs import atomic_outputs, signals_as_interrupt\n"
+        "with signals_as_interrupt(), atomic_outputs([pathlib.Path('out.wav')]) as places:\n"
         "    places[0].write_bytes(b'half')\n"
         f"    os.kill(os.getpid(), signal.{name})\n"
         "    time.sleep(10)\n"

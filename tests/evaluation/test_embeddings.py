@@ -23,7 +23,7 @@ from vampnet.checkpoints import download
 from vampnet.checkpoints.download import DownloadError
 from vampnet.evaluation import clap, vggish
 from vampnet.evaluation.clap import ClapEmbedding, windows
-from vampnet.evaluation.embeddings import embed, named
+from vampnet.evaluation.embeddings import embed, parse_embedding
 from vampnet.evaluation.vggish import VGGish, VggishEmbedding
 
 # VGGish ------------------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ def hub(tiny_clap, tmp_path, monkeypatch) -> Iterator[list[str]]:
 
 
 def test_a_name_on_the_hub_is_fetched_without_its_pickles(hub, tiny_clap, tmp_path):
-    assert named("clap=o/tiny").name == ClapEmbedding(tiny_clap[0]).name
+    assert parse_embedding("clap=o/tiny").name == ClapEmbedding(tiny_clap[0]).name
     fetched = {path.rpartition("/")[2] for path in hub if "/resolve/" in path}
     assert fetched == {"config.json", "preprocessor_config.json", "model.safetensors"}
     assert not list(tmp_path.rglob("*.bin"))
@@ -319,7 +319,7 @@ def test_a_name_on_the_hub_may_tell_a_revision(tiny_clap, monkeypatch, tmp_path)
 
     monkeypatch.setattr(library, "snapshot_download", fetch)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1/")
-    assert named("clap=o/tiny@refs/pr/1").dims == 12
+    assert parse_embedding("clap=o/tiny@refs/pr/1").dims == 12
     assert asked == [("o/tiny", "refs/pr/1", "http://127.0.0.1:1")]
     for wrong in ("nothing", "a/b/c", "../x", "/no/such/folder"):
         with pytest.raises(DownloadError, match="neither a folder nor OWNER/NAME"):
@@ -335,7 +335,7 @@ def test_a_hub_that_cannot_be_reached_is_told_in_one_line(monkeypatch, tmp_path)
 
 
 def test_embeddings_are_chosen_by_kind_and_place(vggish_file):
-    assert named(f"vggish={vggish_file}").dims == 8
+    assert parse_embedding(f"vggish={vggish_file}").dims == 8
     for wrong in ("musicnn", "clap", "clap=", "mert=x", ""):
         with pytest.raises(ValueError, match="allowed are clap=FOLDER or NAME, vggish=FILE"):
-            named(wrong)
+            parse_embedding(wrong)

@@ -30,10 +30,10 @@ def test_the_papers_settings_are_there():
     assert len(set(names)) == len(names)
     for prompt in table.prompts(4):
         assert f"{prompt}: hold" in names and f"{prompt}: random" in names
-    assert [e.name for e in table.chosen(every, ["steps"])] == ["anchors", "steps"]
-    assert len(table.chosen(every, [])) == 5
+    assert [e.name for e in table.select(every, ["steps"])] == ["anchors", "steps"]
+    assert len(table.select(every, [])) == 5
     with pytest.raises(ValueError, match="no experiment 'stpes'; there are anchors"):
-        table.chosen(every, ["stpes"])
+        table.select(every, ["stpes"])
     for experiment in every.values():
         few = table.quick(experiment)
         assert 0 < len(few.settings) <= len(experiment.settings) and few.name == experiment.name

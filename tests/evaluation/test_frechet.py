@@ -10,18 +10,23 @@ from conftest import chord, noise
 
 from vampnet.audio.mel import mel_bands
 from vampnet.evaluation import musicnn
-from vampnet.evaluation.clips import Clip
-from vampnet.evaluation.embeddings import LevelEmbedding, MusicnnEmbedding, embed, offline
+from vampnet.evaluation.clips import MusicClip
+from vampnet.evaluation.embeddings import (
+    LevelEmbedding,
+    MusicnnEmbedding,
+    bundled_embeddings,
+    embed,
+)
 from vampnet.evaluation.experiments import Setting
 from vampnet.evaluation.frechet import (
-    Axes,
+    PrincipalAxes,
     bandwidth,
     frechet_at_infinity,
     frechet_distance,
     kernel_distance,
 )
 from vampnet.evaluation.intervals import jackknife
-from vampnet.evaluation.runs import Job, Result
+from vampnet.evaluation.runs import Result, Trial
 from vampnet.evaluation.scores import Scores
 
 
@@ -107,7 +112,7 @@ def test_a_clip_left_out_is_in_no_draw():
 
 def test_what_lies_off_the_axes_of_real_music_is_seen():
     real = gaussian(200, 3, 1) @ gaussian(3, 30, 2)  # real music varies in 3 of 30 directions
-    axes = Axes.of(real, n_axes=3)
+    axes = PrincipalAxes.of(real, n_axes=3)
     off = torch.linalg.qr(gaussian(30, 30, 3)).Q[:, :1].T
     off = off - (off @ axes.directions) @ axes.directions.T
     assert axes(real)[:, -1].max() < 1e-5
@@ -154,8 +159,8 @@ def scores(real: list[torch.Tensor], **made: list[torch.Tensor]) -> Scores:
     for name, sounds in {"real music": real, **made}.items():
         setting = Setting(name, "real" if sounds is real else "vamp")
         for number, points in enumerate(sounds):
-            job = Job(setting, Clip(number, "", torch.zeros(3), 44100), 0)
-            found[job] = Result({}, {"musicnn": points})
+            trial = Trial(setting, MusicClip(number, "", torch.zeros(3), 44100), 0)
+            found[trial] = Result({}, {"musicnn": points})
     return Scores(found)
 
 
@@ -225,7 +230,7 @@ def test_the_networks_input_is_what_it_was_trained_on():
 
 
 def test_short_sounds_are_repeated_and_silence_is_no_trouble():
-    for name, points in embed(torch.zeros(4000), 44100, offline(44100)).items():
+    for name, points in embed(torch.zeros(4000), 44100, bundled_embeddings(44100)).items():
         assert len(points) >= 1 and points.isfinite().all(), name
 
 
@@ -239,7 +244,7 @@ def test_more_noise_is_more_distance(embedding):
 
     clean = points(0.0)
     assert clean.shape[1] == embedding.dims
-    axes = Axes.of(clean)
+    axes = PrincipalAxes.of(clean)
     distances = [frechet_distance(axes(points(v)), axes(clean)) for v in (0.003, 0.03, 0.3)]
     assert 0 < distances[0] < distances[1] < distances[2]
 

@@ -13,8 +13,8 @@ from vampnet.evaluation.musical import (
     chroma,
     chroma_correlation,
     compare,
+    extract_features,
     f_measure,
-    hear,
     level_changes,
     onset_correlation,
     onset_envelope,
@@ -41,20 +41,22 @@ def test_level_changes_by_hand():
 
 
 def test_a_sound_compared_with_itself_is_perfect_and_with_noise_is_not():
-    heard = hear(chord(4.0)[0], RATE, beats=True)
+    heard = extract_features(chord(4.0)[0], RATE, beats=True)
     same = compare(heard, heard)
     assert same["mel"] == same["loudness_lu"] == same["peak_db"] == 0
     for name in ("chroma", "onsets", "onset_f", "beat_f"):
         assert same[name] == pytest.approx(1.0), name
-    other = compare(heard, hear(noise(4.0)[0], RATE, beats=True))
+    other = compare(heard, extract_features(noise(4.0)[0], RATE, beats=True))
     assert other["mel"] > 0.5 and other["chroma"] < 0.5 and other["onset_f"] < 1
 
 
 def test_the_beats_of_a_grid_are_found_again():
     grid = beat_grid(120, 4.0)
     assert compare(
-        replace(hear(chord(4.0)[0], RATE, beats=False), beats=grid),
-        replace(hear(chord(4.0)[0], RATE, beats=False), beats=beat_grid(120, 4.0, 0.25)),
+        replace(extract_features(chord(4.0)[0], RATE, beats=False), beats=grid),
+        replace(
+            extract_features(chord(4.0)[0], RATE, beats=False), beats=beat_grid(120, 4.0, 0.25)
+        ),
     )["beat_f"] == pytest.approx(0.0)
 
 

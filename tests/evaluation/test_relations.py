@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import pytest
-from made_up_results import results_of
+from synthetic_results import results_of
 
 from vampnet.evaluation.intervals import Estimate
 from vampnet.evaluation.relations import Relation, relations

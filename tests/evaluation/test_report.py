@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import torch
-from made_up_results import results_of
+from synthetic_results import results_of
 
-from vampnet.evaluation.listening import Example
-from vampnet.evaluation.report import Facts, Report, _axes, _listening
+from vampnet.evaluation.audio_examples import AudioExample
+from vampnet.evaluation.report import Report, RunMetadata, _audio_section, _axes
 from vampnet.evaluation.scores import Scores
 
 
 def test_sounds_to_hear_are_grouped_by_clip_and_not_by_title() -> None:
-    sounds = [Example(n, "song, 0:00", name, "") for n in (0, 1) for name in ("input", "made")]
-    shown = _listening(sounds)
+    sounds = [AudioExample(n, "song, 0:00", name, "") for n in (0, 1) for name in ("input", "made")]
+    shown = _audio_section(sounds)
     assert shown.count("<h3>") == 2 and shown.count("<figure>") == 4
 
 
 def test_the_axes_told_are_those_that_were_used(small) -> None:
     few = Report(
-        Facts(()), [], Scores(results_of({"x": [1.0, 2.0, 3.0, 4.0]}, small)), [], None, {}
+        RunMetadata(()), [], Scores(results_of({"x": [1.0, 2.0, 3.0, 4.0]}, small)), [], None, {}
     )
     assert "distance in the 1 main axis of the real music" in few.notes()  # of 8 points
     results = results_of({}, small)
     for result in results.values():
         result.points["musicnn"] = torch.randn(8, 30)
         result.points["levels"] = torch.randn(4, 30)
-    mixed = Report(Facts(()), [], Scores(results), [], None, {})
+    mixed = Report(RunMetadata(()), [], Scores(results), [], None, {})
     assert "in the 4 (musicnn), 2 (full band) main axes of" in mixed.notes()
     assert _axes({"musicnn": 16, "levels": 16}) == "16 main axes"

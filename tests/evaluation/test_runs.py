@@ -12,7 +12,7 @@ import torch
 from vampnet.evaluation import experiments as table
 from vampnet.evaluation import runs
 from vampnet.evaluation.embeddings import LevelEmbedding
-from vampnet.evaluation.runs import Bench, Job, Result, jobs_of, run_all
+from vampnet.evaluation.runs import EvaluationRunner, Result, Trial, run_all, trials_of
 from vampnet.model import Sampling
 from vampnet.presets import presets
 from vampnet.prompt import Prompt
@@ -23,9 +23,9 @@ SAMPLING = Sampling(steps=2, fine_steps=1)
 
 def test_a_stopped_run_goes_on(tiny_pipeline, small, tmp_path, monkeypatch):
     clips, few = small
-    bench = Bench(tiny_pipeline, "model", tmp_path)
-    jobs = jobs_of(few, clips, seeds=1)
-    assert len(jobs) == 4 + 4 + 3
+    runner = EvaluationRunner(tiny_pipeline, "model", tmp_path)
+    trials = trials_of(few, clips, seeds=1)
+    assert len(trials) == 4 + 4 + 3
     done = []
 
     def stop(so_far: int, total: int) -> None:
@@ -34,48 +34,58 @@ def test_a_stopped_run_goes_on(tiny_pipeline, small, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_all(bench, jobs, 1, stop)
+        run_all(runner, trials, 1, stop)
     kept = len(list(tmp_path.glob("*.safetensors")))
-    assert 5 <= kept < len(jobs) and not list(tmp_path.glob("*.part"))
+    assert 5 <= kept < len(trials) and not list(tmp_path.glob("*.part"))
 
     made = []
-    measure = Bench.measure
+    measure = EvaluationRunner.measure
     monkeypatch.setattr(
-        Bench, "measure", lambda self, job: (made.append(job), measure(self, job))[1]
+        EvaluationRunner,
+        "measure",
+        lambda self, trial: (made.append(trial), measure(self, trial))[1],
     )
-    first = run_all(bench, jobs, 2)
-    assert len(made) == len(jobs) - kept and set(first) == set(jobs)
-    again = run_all(Bench(tiny_pipeline, "model", tmp_path), jobs, 2)
-    assert len(made) == len(jobs) - kept  # all of it was read back
-    for job in jobs:
-        assert again[job].figures == pytest.approx(first[job].figures, nan_ok=True)
-        assert torch.equal(again[job].points["musicnn"], first[job].points["musicnn"])
+    first = run_all(runner, trials, 2)
+    assert len(made) == len(trials) - kept and set(first) == set(trials)
+    again = run_all(EvaluationRunner(tiny_pipeline, "model", tmp_path), trials, 2)
+    assert len(made) == len(trials) - kept  # all of it was read back
+    for trial in trials:
+        assert again[trial].figures == pytest.approx(first[trial].figures, nan_ok=True)
+        assert torch.equal(again[trial].points["musicnn"], first[trial].points["musicnn"])
 
 
 def test_what_a_result_depends_on_is_in_its_name(tiny_pipeline, small, tmp_path):
     clips, few = small
-    job = Job(few[1].settings[0], clips[0], 0)
-    bench = Bench(tiny_pipeline, "model", tmp_path)
-    place = bench.place(job)
-    other = replace(job.setting, sampling=replace(SAMPLING, temperature=0.5))
-    assert place != bench.place(replace(job, seed=1))
-    assert place != bench.place(replace(job, clip=clips[1]))
-    assert place != bench.place(replace(job, setting=other))
-    assert place != Bench(tiny_pipeline, "another", tmp_path).place(job)
-    assert place == bench.place(replace(job, setting=replace(job.setting, name="renamed")))
-    real = Job(few[0].settings[0], clips[0], 0)
-    assert bench.place(real) == Bench(tiny_pipeline, "another", tmp_path).place(real)
+    trial = Trial(few[1].settings[0], clips[0], 0)
+    runner = EvaluationRunner(tiny_pipeline, "model", tmp_path)
+    place = runner.cache_path(trial)
+    other = replace(trial.setting, sampling=replace(SAMPLING, temperature=0.5))
+    assert place != runner.cache_path(replace(trial, seed=1))
+    assert place != runner.cache_path(replace(trial, clip=clips[1]))
+    assert place != runner.cache_path(replace(trial, setting=other))
+    assert place != EvaluationRunner(tiny_pipeline, "another", tmp_path).cache_path(trial)
+    assert place == runner.cache_path(
+        replace(trial, setting=replace(trial.setting, name="renamed"))
+    )
+    real = Trial(few[0].settings[0], clips[0], 0)
+    assert runner.cache_path(real) == EvaluationRunner(
+        tiny_pipeline, "another", tmp_path
+    ).cache_path(real)
 
 
 def test_settings_that_are_alike_are_made_once(tiny_pipeline, small, tmp_path, monkeypatch):
     clips, few = small
     one = few[1].settings[0]
-    jobs = [Job(s, clip, 0) for clip in clips[:2] for s in (one, replace(one, name="another"))]
+    trials = [Trial(s, clip, 0) for clip in clips[:2] for s in (one, replace(one, name="another"))]
     made, calls = [], []
     result = Result({"mel": 1.0}, {"musicnn": torch.zeros(1, 3), "levels": torch.zeros(1, 3)})
-    monkeypatch.setattr(Bench, "measure", lambda self, job: (made.append(job), result)[1])
-    found = run_all(Bench(tiny_pipeline, "m", tmp_path), jobs, 4, lambda *n: calls.append(n))
-    assert len(made) == 2 and list(found) == jobs and calls[-1] == (4, 4)
+    monkeypatch.setattr(
+        EvaluationRunner, "measure", lambda self, trial: (made.append(trial), result)[1]
+    )
+    found = run_all(
+        EvaluationRunner(tiny_pipeline, "m", tmp_path), trials, 4, lambda *n: calls.append(n)
+    )
+    assert len(made) == 2 and list(found) == trials and calls[-1] == (4, 4)
 
 
 def test_results_kept_at_the_same_time_do_not_meet(tmp_path, monkeypatch):
@@ -84,7 +94,9 @@ def test_results_kept_at_the_same_time_do_not_meet(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "save_file", lambda *a, **names: (save(*a, **names), together.wait()))
     result = Result({"mel": 1.0}, {"musicnn": torch.zeros(1, 3)})
     with ThreadPoolExecutor(2) as pool:
-        for kept in [pool.submit(runs.write, tmp_path / "x.safetensors", result) for _ in "ab"]:
+        for kept in [
+            pool.submit(runs.write_result, tmp_path / "x.safetensors", result) for _ in "ab"
+        ]:
             kept.result()
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
@@ -106,28 +118,36 @@ def test_another_embedding_hears_what_was_made_and_nothing_is_made_again(
     tiny_pipeline, small, tmp_path, monkeypatch
 ):
     clips, few = small
-    jobs = jobs_of(few, clips, seeds=1)
+    trials = trials_of(few, clips, seeds=1)
     first, other = Loudest("loudest-1"), Loudest("loudest-2")
     levels = LevelEmbedding(RATE)
-    fresh = run_all(Bench(tiny_pipeline, "model", tmp_path / "fresh", [levels, first]), jobs, 1)
-    run_all(Bench(tiny_pipeline, "model", tmp_path / "kept", [levels]), jobs, 1)
+    fresh = run_all(
+        EvaluationRunner(tiny_pipeline, "model", tmp_path / "fresh", [levels, first]), trials, 1
+    )
+    run_all(EvaluationRunner(tiny_pipeline, "model", tmp_path / "kept", [levels]), trials, 1)
     n_files, first.heard = len(list((tmp_path / "kept").iterdir())), 0
 
     def never(*_: object) -> None:
         raise AssertionError("made or heard again")
 
-    monkeypatch.setattr(Bench, "measure", never)
+    monkeypatch.setattr(EvaluationRunner, "measure", never)
     monkeypatch.setattr(LevelEmbedding, "__call__", never)
-    added = run_all(Bench(tiny_pipeline, "model", tmp_path / "kept", [levels, first]), jobs, 2)
-    assert first.heard == len(jobs)
-    for job in jobs:
-        assert list(added[job].points) == ["levels", "loudest-1"]
-        for name, points in added[job].points.items():
-            torch.testing.assert_close(points, fresh[job].points[name])
-    both = run_all(Bench(tiny_pipeline, "model", tmp_path / "kept", [other, first]), jobs, 1)
-    assert (first.heard, other.heard) == (len(jobs), len(jobs))
+    added = run_all(
+        EvaluationRunner(tiny_pipeline, "model", tmp_path / "kept", [levels, first]), trials, 2
+    )
+    assert first.heard == len(trials)
+    for trial in trials:
+        assert list(added[trial].points) == ["levels", "loudest-1"]
+        for name, points in added[trial].points.items():
+            torch.testing.assert_close(points, fresh[trial].points[name])
+    both = run_all(
+        EvaluationRunner(tiny_pipeline, "model", tmp_path / "kept", [other, first]), trials, 1
+    )
+    assert (first.heard, other.heard) == (len(trials), len(trials))
     assert all(list(result.points) == ["loudest-2", "loudest-1"] for result in both.values())
-    alone = run_all(Bench(tiny_pipeline, "model", tmp_path / "kept", [levels]), jobs, 1)
+    alone = run_all(
+        EvaluationRunner(tiny_pipeline, "model", tmp_path / "kept", [levels]), trials, 1
+    )
     assert all(list(result.points) == ["levels"] for result in alone.values())
     assert len(list((tmp_path / "kept").iterdir())) == n_files
 
@@ -138,21 +158,21 @@ def test_presets_run_only_when_asked_for_and_their_masks_are_the_models(
     clips, _ = small
     known = presets()
     every = table.experiments(4, 14, SAMPLING, known)
-    assert [e.name for e in table.chosen(every, ["presets"])] == ["anchors", "presets"]
+    assert [e.name for e in table.select(every, ["presets"])] == ["anchors", "presets"]
     assert len(every["presets"].settings) == 3 * (1 + len(known))
-    bench = Bench(tiny_pipeline, "model", tmp_path)
+    runner = EvaluationRunner(tiny_pipeline, "model", tmp_path)
     prompt = Prompt(period=7, period_phase=None, dropout=0.3)
-    job = Job(table.Setting("drawn", "vamp", prompt, SAMPLING), clips[0], 5)
-    codes, heard = bench.heard(clips[0])
+    trial = Trial(table.Setting("drawn", "vamp", prompt, SAMPLING), clips[0], 5)
+    codes, heard = runner.encoded_features(clips[0])
     vamp = tiny_pipeline.vamp(clips[0].sound[None, None], prompt, SAMPLING, 5)
-    assert torch.equal(bench.mask(job, codes, heard), vamp.mask)
+    assert torch.equal(runner.mask(trial, codes, heard), vamp.mask)
 
 
 def test_a_damaged_result_is_made_anew(tiny_pipeline, small, tmp_path):
     clips, few = small
-    bench = Bench(tiny_pipeline, "model", tmp_path)
-    job = Job(few[0].settings[1], clips[0], 0)
-    first = bench.run(job)
-    bench.place(job).write_bytes(b"broken")
-    assert bench.run(job).figures == pytest.approx(first.figures, nan_ok=True)
-    assert runs.read(bench.place(job)) is not None
+    runner = EvaluationRunner(tiny_pipeline, "model", tmp_path)
+    trial = Trial(few[0].settings[1], clips[0], 0)
+    first = runner.run(trial)
+    runner.cache_path(trial).write_bytes(b"broken")
+    assert runner.run(trial).figures == pytest.approx(first.figures, nan_ok=True)
+    assert runs.read_result(runner.cache_path(trial)) is not None

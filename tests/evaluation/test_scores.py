@@ -6,12 +6,12 @@ import math
 from dataclasses import replace
 
 import torch
-from made_up_results import results_of
+from synthetic_results import results_of
 
 from vampnet.evaluation import experiments as table
-from vampnet.evaluation.clips import Clip
+from vampnet.evaluation.clips import MusicClip
 from vampnet.evaluation.intervals import Estimate
-from vampnet.evaluation.runs import Job, Result
+from vampnet.evaluation.runs import Result, Trial
 from vampnet.evaluation.scores import Scores
 
 RATE = 44100
@@ -21,7 +21,7 @@ def test_the_floor_is_that_of_halves_of_the_real_music():
     rng = torch.Generator().manual_seed(1)
     setting, sound = table.Setting("real music", "real"), torch.zeros(3)
     results = {
-        Job(setting, Clip(n, "", sound, RATE), 0): Result(
+        Trial(setting, MusicClip(n, "", sound, RATE), 0): Result(
             {}, {"musicnn": torch.randn(3, 4, generator=rng)}
         )
         for n in range(40)
@@ -35,9 +35,10 @@ def test_the_floor_is_that_of_halves_of_the_real_music():
 def test_seeds_of_a_clip_count_as_one(small):
     clips, _ = small
     results = results_of({"x": [1.0, 2.0, 3.0, 4.0]}, small)
-    setting = next(job.setting for job in results if job.setting.name == "x")
+    setting = next(trial.setting for trial in results if trial.setting.name == "x")
     doubled = {**results, **{
-        replace(job, seed=1): result for job, result in results.items() if job.setting == setting
+        replace(trial, seed=1): result
+        for trial, result in results.items() if trial.setting == setting
     }}  # fmt: skip
     one, two = (Scores(r).estimate("x", "mel") for r in (results, doubled))
     assert one == two and one.value == 2.5

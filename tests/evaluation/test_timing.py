@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vampnet import checkpoints, cli
 from vampnet.codec import DAC
-from vampnet.evaluation import timing
+from vampnet.evaluation import roofline, timing
 from vampnet.model import VampNet, VampNetConfig
 from vampnet.model.cuda_graphs import RecordedPass
 from vampnet.pipeline import Pipeline
@@ -42,7 +42,7 @@ def test_operations_are_those_that_torch_counts() -> None:
     with FlopCounterMode(display=False) as counted:
         reference_logits(model, torch.zeros(3, 4, 40, dtype=torch.int64))
     classifier = 2 * 3 * 40 * model.classifier.weight.numel()
-    assert timing.operations(model.config, (3, 40)) + classifier == counted.get_total_flops()
+    assert roofline.pass_operations(model.config, (3, 40)) + classifier == counted.get_total_flops()
 
 
 @torch.no_grad()
@@ -50,9 +50,9 @@ def test_bytes_are_those_of_the_layers_weights_and_frames() -> None:
     model = tiny().coarse
     weights = sum(w.numel() for name, w in model.layers.named_parameters() if "norm" not in name)
     frames = model.config.n_layers * 4 * 3 * 40 * model.config.embedding_dim
-    assert timing.moved(model, (3, 40)) == 4 * (weights + frames)
+    assert roofline.bytes_moved(model, (3, 40)) == 4 * (weights + frames)
     model.layers.to(torch.bfloat16)
-    assert timing.moved(model, (3, 40)) == 2 * (weights + frames)
+    assert roofline.bytes_moved(model, (3, 40)) == 2 * (weights + frames)
 
 
 @torch.no_grad()
@@ -60,7 +60,7 @@ def test_the_codecs_work_is_that_of_its_plain_convolutions() -> None:
     pipeline = tiny()
     for network in ("fast_network", "decoding_network"):
         setattr(pipeline.codec, network, full_size.plain_network)
-    measured = timing.measure(pipeline, timing.Request(seconds=0.5, repeats=1))
+    measured = timing.time_stages(pipeline, timing.BenchRequest(seconds=0.5, repeats=1))
     audio = torch.zeros(1, 1, pipeline.codec.hop_length * 100)
     with FlopCounterMode(display=False) as counted:
         pipeline.codec.encoder(audio)
@@ -70,12 +70,12 @@ def test_the_codecs_work_is_that_of_its_plain_convolutions() -> None:
 
 def test_stages_fill_the_whole_and_the_pipeline_stays_as_it_was() -> None:
     pipeline = tiny()
-    request = timing.Request(seconds=0.5, channels=2, takes=2, repeats=2)
-    measured = timing.measure(pipeline, request)
+    request = timing.BenchRequest(seconds=0.5, channels=2, takes=2, repeats=2)
+    measured = timing.time_stages(pipeline, request)
     assert set(measured.seconds) == set(timing.STAGES)
     for run in range(2):
-        parts = sum(measured.seconds[s][run] for s in timing.STAGES if s != "whole")
-        assert abs(parts - measured.seconds["whole"][run]) < 1e-6
+        parts = sum(measured.seconds[s][run] for s in timing.STAGES if s != "total")
+        assert abs(parts - measured.seconds["total"][run]) < 1e-6
     assert (
         len(measured.passes["coarse"]) >= request.preset.sampling.steps and measured.passes["fine"]
     )
@@ -89,7 +89,7 @@ def test_recorded_passes_are_what_is_timed_and_stay() -> None:
         pipeline.coarse.hidden, lambda run, codes, pool: SimpleNamespace(play=run)
     )
     pipeline.coarse.hidden = recorded
-    timing.measure(pipeline, timing.Request(seconds=0.5, repeats=2))
+    timing.time_stages(pipeline, timing.BenchRequest(seconds=0.5, repeats=2))
     assert pipeline.coarse.hidden is recorded
     assert recorded.recordings
 
@@ -104,7 +104,7 @@ def test_the_command_prints_and_writes_its_figures(tmp_path, monkeypatch, capsys
     assert cli.main([*line, "--repeats", "1", "--write", str(file)]) == 0
     said = capsys.readouterr().out
     assert file.read_text(encoding="utf-8") == said
-    for word in ("| coarse |", "| whole |", "Real-time factor", "GFLOP/s", "peak memory"):
+    for word in ("| coarse |", "| total |", "Real-time factor", "GFLOP/s", "peak memory"):
         assert word in said
     for stage in ("Coarse", "Fine", "Encode", "Decode"):
         assert re.search(rf"^{stage}: .* \d+ % of the time", said, re.MULTILINE)

@@ -29,7 +29,7 @@ def refused(vamp, folder: Path, *args) -> str:
     """The one line with which a command is refused; nothing in the folder may have changed."""
     before = files(folder)
     code, out, err = vamp(*args)
-    assert (code, out) == (cli.MISTAKE, "")
+    assert (code, out) == (cli.FAILED, "")
     lines = [line for line in err.splitlines() if not re.fullmatch(r"\d+ %", line)]
     assert len(lines) == 1 and lines[0].startswith("vampnet: "), err
     assert files(folder) == before

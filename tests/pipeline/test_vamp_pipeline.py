@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from vampnet import checkpoints
 from vampnet.codec.dac import DAC
-from vampnet.evaluation.seams import click_db
+from vampnet.evaluation.artifacts import click_db
 from vampnet.model import Sampling, VampNet, VampNetConfig
 from vampnet.model.windows import stretches
 from vampnet.pipeline import Pipeline

@@ -11,19 +11,19 @@ import soundfile
 import torch
 from conftest import chord, noise, tone
 
-from vampnet.evaluation import sheets
-from vampnet.evaluation.directions import (
+from vampnet.evaluation import spectrograms
+from vampnet.evaluation.mel_distance import mel_error
+from vampnet.evaluation.musical import extract_features
+from vampnet.evaluation.preset_checks import (
     Claim,
-    ClipFigures,
+    ClipMeasures,
     between,
     claims,
     distance,
     judge,
     levels,
-    measure_clip,
+    measure_presets,
 )
-from vampnet.evaluation.mel_distance import mel_error
-from vampnet.evaluation.musical import hear
 from vampnet.presets import presets
 
 showcase = pytest.importorskip("showcase", reason="needs the checkout")
@@ -35,11 +35,13 @@ RATE = 44100
 
 @pytest.mark.parametrize("frequency_hz", [60.0, 220.0, 1000.0, 9000.0])
 def test_a_sheet_shows_a_tone_in_its_row_at_its_level(frequency_hz):
-    found = sheets.tone_levels(tone(1.0, frequency_hz=frequency_hz, amplitude=0.5)[0], RATE)
-    assert found.shape == (sheets.ROWS, sheets.COLUMNS)
-    column = found[:, sheets.COLUMNS // 2]
-    octaves = math.log2(sheets.HIGHEST_HZ / sheets.LOWEST_HZ)
-    row = math.log2(frequency_hz / sheets.LOWEST_HZ) / octaves * sheets.ROWS
+    found = spectrograms.log_frequency_spectrogram(
+        tone(1.0, frequency_hz=frequency_hz, amplitude=0.5)[0], RATE
+    )
+    assert found.shape == (spectrograms.ROWS, spectrograms.COLUMNS)
+    column = found[:, spectrograms.COLUMNS // 2]
+    octaves = math.log2(spectrograms.HIGHEST_HZ / spectrograms.LOWEST_HZ)
+    row = math.log2(frequency_hz / spectrograms.LOWEST_HZ) / octaves * spectrograms.ROWS
     assert abs(int(column.argmax()) + 0.5 - row) <= 1
     assert float(column.max()) == pytest.approx(-6.0, abs=1.5)
 
@@ -47,16 +49,18 @@ def test_a_sheet_shows_a_tone_in_its_row_at_its_level(frequency_hz):
 def test_a_sheet_shows_when_an_attack_is():
     click = torch.zeros(RATE)
     click[RATE // 2] = 1.0
-    top = sheets.tone_levels(click, RATE)[-20:].mean(0)
-    assert abs(int(top.argmax()) - sheets.COLUMNS // 2) <= 2
+    top = spectrograms.log_frequency_spectrogram(click, RATE)[-20:].mean(0)
+    assert abs(int(top.argmax()) - spectrograms.COLUMNS // 2) <= 2
 
 
 def test_a_sheet_is_small_and_takes_one_length_only(tmp_path):
     sounds = [(f"sound {i}", noise(2.0, amplitude=0.1 * i)[0]) for i in range(1, 6)]
-    sheets.sheet(tmp_path / "a.png", sounds, RATE, "noise")
+    spectrograms.save_spectrograms(tmp_path / "a.png", sounds, RATE, "noise")
     assert 20_000 < (tmp_path / "a.png").stat().st_size < 180_000
     with pytest.raises(ValueError, match="one length"):
-        sheets.sheet(tmp_path / "b.png", [*sounds, ("short", sounds[0][1][:-1])], RATE, "")
+        spectrograms.save_spectrograms(
+            tmp_path / "b.png", [*sounds, ("short", sounds[0][1][:-1])], RATE, ""
+        )
 
 
 def test_distance_is_the_mel_error_and_may_look_at_a_part():
@@ -76,14 +80,14 @@ def test_between_leaves_room_around_each_time():
 def test_a_clip_is_measured_beside_input_take_and_other_preset():
     sound, other = chord(3.0, seed=1)[0], chord(3.0, seed=2)[0]
     made = {"same": [sound, sound], "other": [other, sound]}
-    found = measure_clip(hear(sound, RATE, False), made, {"codec": sound})
+    found = measure_presets(extract_features(sound, RATE, False), made, {"codec": sound})
     assert found.figures["same"]["mel"] == found.figures["codec"]["mel"] == 0
     assert found.takes["same"] == 0.0 < found.takes["other"]
     assert found.figures["other"]["mel"] == pytest.approx(found.takes["other"], rel=1e-4)
     assert found.pairs == {("same", "other"): found.takes["other"]}
     assert found.figures["other"]["peak_dbfs"] <= 0.0
     assert math.isnan(found.figures["other"]["on_beats"])
-    found = measure_clip(hear(sound, RATE, False), made, {}, [0.5, 1.5])
+    found = measure_presets(extract_features(sound, RATE, False), made, {}, [0.5, 1.5])
     assert found.figures["same"]["on_beats"] == 0.0 < found.figures["other"]["off_beats"]
 
 
@@ -100,8 +104,8 @@ def test_claims_speak_of_presets_that_are_there():
     [((0.2, 0.3, 0.25), "holds"), ((-0.2, -0.3, -0.25), "fails"), ((0.3, -0.3, 0.1), "open")],
 )
 def test_a_claim_is_judged_by_its_interval(gaps, verdict):
-    clips = [ClipFigures({"a": {"mel": 0.5}, "b": {"mel": 0.5 + gap}}, {}, {}) for gap in gaps]
-    clips.append(ClipFigures({"a": {"mel": math.nan}, "b": {"mel": 9.0}}, {}, {}))
+    clips = [ClipMeasures({"a": {"mel": 0.5}, "b": {"mel": 0.5 + gap}}, {}, {}) for gap in gaps]
+    clips.append(ClipMeasures({"a": {"mel": math.nan}, "b": {"mel": 9.0}}, {}, {}))
     told = judge(Claim("a before b", ("a", "mel"), ("b", "mel")), clips)
     assert told.verdict == verdict and told.figures.startswith("0.500 < ")
 
@@ -135,7 +139,7 @@ def test_the_command_makes_sounds_pictures_and_page(tmp_path, tiny_pipeline, mon
         soundfile.write(music / f"p{i}.ogg", chord(4.0, seed=i)[0].numpy(), RATE, format="OGG")
         rows.append(f"set/p{i}.ogg,CC-BY-4.0,A{i % 2} (http://a{i % 2}.org),set,1")
     (tmp_path / "who.csv").write_text("\n".join(rows), encoding="utf-8")
-    monkeypatch.setattr(showcase.Pipeline, "load", lambda model: tiny_pipeline)
+    monkeypatch.setattr(showcase.Pipeline, "from_pretrained", lambda model: tiny_pipeline)
     quick = {n: _quick(p) for n, p in presets().items() if n in ("small-variation", "compress")}
     monkeypatch.setattr(showcase, "presets", lambda: quick)
     words = shlex.split("--presets small-variation --pieces 2 --seconds 1.5 --clips 1")

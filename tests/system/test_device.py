@@ -13,8 +13,8 @@ from vampnet import checkpoints
 from vampnet.codec import DAC, LAC, Codec, fast
 from vampnet.codec.fast import FastNetwork, HalfNetwork
 from vampnet.codec.spectral import SpectralCodec
-from vampnet.evaluation.clips import Clip
-from vampnet.evaluation.runs import Bench
+from vampnet.evaluation.clips import MusicClip
+from vampnet.evaluation.runs import EvaluationRunner
 from vampnet.model import Sampling, VampNet, VampNetConfig, generate
 from vampnet.model.precision import attend_on_cuda, prepare
 from vampnet.pipeline import Pipeline, Vamp, make_ready
@@ -221,12 +221,12 @@ def test_losses_are_computed_where_the_models_lie(monkeypatch, tmp_path: Path) -
 
 def test_an_evaluation_hears_on_the_processor_what_a_device_made(tmp_path: Path) -> None:
     parts = checkpoints.load_folder(checkpoints.resolve("default"), "cpu")
-    clip = Clip(0, "noise", 0.1 * torch.randn(33_000), parts.codec.sample_rate)
+    clip = MusicClip(0, "noise", 0.1 * torch.randn(33_000), parts.codec.sample_rate)
 
     def heard() -> tuple[Tensor, Tensor]:
-        bench = Bench(Pipeline(parts.codec, parts.coarse), "default", tmp_path)
-        codes, _ = bench.heard(clip)
-        return codes, bench.decoded(codes, 33_000)
+        runner = EvaluationRunner(Pipeline(parts.codec, parts.coarse), "default", tmp_path)
+        codes, _ = runner.encoded_features(clip)
+        return codes, runner.decode(codes, 33_000)
 
     want = heard()
     with pretend_device():

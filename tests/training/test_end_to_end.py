@@ -343,4 +343,4 @@ def test_a_stopped_command_says_how_to_go_on(monkeypatch, capsys) -> None:
 
     monkeypatch.setattr(end_to_end, "train", stopped)
     assert cli.main(["train", "music", "work"]) == 130
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert "run the same command again to resume" in capsys.readouterr().err

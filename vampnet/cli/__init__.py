@@ -1,9 +1,9 @@
 """The command ``vampnet``: vary a file, list presets and models, convert weights, train, serve.
 
-One file per group of commands; each has ``add``, which describes its options, and the functions
-that run. Exit codes: 0 done; 1 it cannot be done, said in one line; 2 a wrong command line; 130
-stopped by Ctrl-C or a signal. Whatever goes wrong, no file is left half-written. Nothing heavy is
-imported before it is needed, so that help comes at once.
+One file per group of commands; each has ``add``, which defines its options, and the functions that
+run. Exit codes: 0 success; 1 failure, with a one-line error message; 2 invalid command line; 130
+stopped by Ctrl-C or a signal. On any error, no file is left half-written. Heavy modules are
+imported only when needed, so that help appears at once.
 """
 
 from __future__ import annotations
@@ -17,68 +17,75 @@ from typing import Any
 
 from vampnet import __version__
 from vampnet.cli import bench, evaluate, models, serve, train, vamp
-from vampnet.cli.outputs import ended_in_order
+from vampnet.cli.outputs import signals_as_interrupt
 from vampnet.system.allocator import keep_freed_memory
 from vampnet.system.errors import DEBUG, UserError, debug
 
-OK, MISTAKE, STOPPED = 0, 1, 130  # argparse itself ends with 2
+OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2
 GROUPS = (vamp, models, train, evaluate, bench, serve)  # in the order of the help
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line (by default the process's own) and return its exit code.
+    """Run a command line.
 
-    Help and a wrong command line end in SystemExit (0 and 2), as argparse does.
+    Args:
+        argv: its arguments, by default those of the process.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SystemExit: after help (0), or for an invalid command line (2), as argparse does.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a file name may hold what the terminal cannot show
+        if hasattr(stream, "reconfigure"):  # file names may contain what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore
     args = _parser().parse_args(argv)
     if args.debug:
         os.environ[DEBUG] = "1"
     keep_freed_memory()
     try:
-        with ended_in_order():
+        with signals_as_interrupt():
             args.run(args)
-        if sys.stdout is not None:  # it is where the shell closed it
+        if sys.stdout is not None:  # it is None where the shell closed it
             sys.stdout.flush()
         return OK
     except KeyboardInterrupt as stop:
         if sys.stderr.isatty():
-            print(file=sys.stderr)  # a bar may stand there
-        _complain(str(stop) or "stopped; nothing was written")
-        return STOPPED
-    except BrokenPipeError:  # the reader of our output left, as `| head` does
+            print(file=sys.stderr)  # a progress bar may be on the line
+        _print_error(str(stop) or "stopped; nothing was written")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader closed the pipe, as `| head` does
         if sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except Exception as error:
         if debug():
             traceback.print_exc()
-        _complain(_sentence(error))
-        return MISTAKE
+        _print_error(_error_message(error))
+        return FAILED
 
 
-def _sentence(error: Exception) -> str:
-    """One line for the terminal: written for users, or neutral for what nobody foresaw."""
+def _error_message(error: Exception) -> str:
+    """Error message in one line: the error's own for users, a neutral one for unexpected errors."""
     kind = type(error).__name__
     if isinstance(error, (UserError, OSError)):  # an OSError has the file and the reason
         return " ".join(str(error).split()) or kind
     if isinstance(error, MemoryError):
-        return "take a shorter region: this one does not fit into the machine's memory"
+        return "out of memory: use a shorter region"
     if "out of memory" in str(error):
-        return "take a shorter region or --device cpu: the graphics memory is full"
-    return f"something unexpected went wrong ({kind}); with {DEBUG}=1 the traceback is shown"
+        return "out of GPU memory: use a shorter region or --device cpu"
+    return f"unexpected error ({kind}); set {DEBUG}=1 to show the traceback"
 
 
-def _complain(text: str) -> None:
+def _print_error(text: str) -> None:
     print(f"vampnet: {text}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vampnet",
-        description="An audio region in, its variation out.",
+        description="Generate variations of audio with VampNet.",
         epilog="`vampnet COMMAND --help` lists the options of a command.",
         allow_abbrev=False,
     )
@@ -90,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Callable[[Any], None], text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        made.add_argument(  # accepted behind the command's name too
+        made.add_argument(  # also accepted after the command
             "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
         )
         made.set_defaults(run=run)

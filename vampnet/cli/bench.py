@@ -1,4 +1,4 @@
-"""``vampnet bench``: how long each stage of a request takes on this machine."""
+"""``vampnet bench``: time the stages of a request on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vampnet.cli.models import chosen_model
+from vampnet.cli.models import checked_model
 from vampnet.cli.vamp import MAX_TAKES
 from vampnet.system.errors import UserError
 
@@ -19,7 +19,7 @@ MAX_SECONDS, MAX_CHANNELS, MAX_REPEATS = 3600.0, 64, 1000
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """The command ``bench``; ``command(name, run, text)`` makes its parser."""
+    """Add the command ``bench``; ``command(name, run, text)`` creates its parser."""
     parser = command("bench", _bench, "time each stage of a request on this machine")
     add = parser.add_argument
     model = "default, a folder, or full-size: the published sizes with random weights"
@@ -28,12 +28,12 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     add("--precision", default="auto", metavar="NAME", help=precision)
     add("--seconds", type=float, default=10.0, metavar="SECONDS", help="length of the region (10)")
     add("--channels", type=int, default=1, metavar="N", help="channels of the region (1)")
-    add("--takes", type=int, default=1, metavar="N", help="variations at once (1)")
+    add("--takes", type=int, default=1, metavar="N", help="variations per request (1)")
     add("--preset", default="loop-variation", metavar="NAME", help="(loop-variation)")
-    add("--steps", type=int, metavar="N", help="passes of the coarse model, over the preset's")
+    add("--steps", type=int, metavar="N", help="sampling steps of the coarse model (the preset's)")
     add("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (auto)")
-    add("--repeats", type=int, default=5, metavar="N", help="requests to time, after a first (5)")
-    add("--write", metavar="FILE.md", help="also write the figures there")
+    add("--repeats", type=int, default=5, metavar="N", help="timed requests, after a warm-up (5)")
+    add("--write", metavar="FILE.md", help="also write the result to this file")
 
 
 def _bench(args: argparse.Namespace) -> None:
@@ -43,17 +43,17 @@ def _bench(args: argparse.Namespace) -> None:
         _check(name, getattr(args, name), most)
     preset = _preset(args.preset, args.steps)
     from vampnet.audio import check_writable
-    from vampnet.evaluation.timing import Request, report
+    from vampnet.evaluation.timing import BenchRequest, report
 
     if args.write:
         check_writable(args.write)
-    request = Request(args.seconds, args.channels, args.takes, preset, args.repeats)
-    text = report(chosen_model(args.model), request, args.device, args.precision)
+    request = BenchRequest(args.seconds, args.channels, args.takes, preset, args.repeats)
+    text = report(checked_model(args.model), request, args.device, args.precision)
     print(text)
     if args.write:
-        from vampnet.cli.outputs import appearing
+        from vampnet.cli.outputs import atomic_outputs
 
-        with appearing([Path(args.write)]) as places:
+        with atomic_outputs([Path(args.write)]) as places:
             places[0].write_text(text + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""``vampnet presets``, ``models``, ``models pull`` and ``convert``: what there is to work with."""
+"""``vampnet presets``, ``models``, ``models pull`` and ``convert``: list, download and convert."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from vampnet.cli.outputs import hidden_folder, say
+from vampnet.cli.outputs import print_status, staging_folder
 from vampnet.cli.progress import Progress
 from vampnet.system.errors import UserError
 
@@ -17,20 +17,20 @@ _MODEL_FILE = re.compile(r"[^.].*\.(json|safetensors|pth)|(ATTRIBUTION|LICENSE|R
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """The commands of this file; ``command(name, run, text)`` makes the parser of one."""
+    """Add the commands of this file; ``command(name, run, text)`` creates a parser."""
     listed = command("presets", _presets, "list the presets")
     listed.add_argument("--presets-dir", metavar="FOLDER", help="your own presets, *.toml")
-    models = command("models", _models, "list the models at hand, or pull the official weights")
+    models = command("models", _models, "list the local models, or pull the official weights")
     text = "fetch the official VampNet weights (about 3 GB; not for commercial use)"
     fetch = models.add_subparsers(metavar="pull").add_parser("pull", help=text, description=text)
     fetch.add_argument("name", metavar="NAME", nargs="?", default="original", help="(original)")
-    fetch.add_argument("--lora", metavar="NAME", help="fine-tuned weights for a kind of music, too")
+    fetch.add_argument("--lora", metavar="NAME", help="also fetch weights fine-tuned on a genre")
     fetch.set_defaults(run=_pull)
-    convert = command("convert", _convert, "write a model's weights in this program's own format")
+    convert = command("convert", _convert, "convert a model's weights to this program's own format")
     convert.add_argument("source", metavar="SRC", help="a model folder, the original's .pth too")
     convert.add_argument("target", metavar="DST", help="the folder to write")
     convert.add_argument("--fp16", action="store_true", help="half the size; rounds the weights")
-    convert.add_argument("--force", action="store_true", help="replace the model that is there")
+    convert.add_argument("--force", action="store_true", help="replace an existing model")
 
 
 def _presets(args: argparse.Namespace) -> None:
@@ -55,7 +55,7 @@ def _pull(args: argparse.Namespace) -> None:
     from vampnet.checkpoints.download import pull
 
     with Progress() as bar:
-        name = pull(args.name, args.lora, on_bytes=bar, say=say)
+        name = pull(args.name, args.lora, on_bytes=bar, say=print_status)
     print(f"use it with --model {name}")
 
 
@@ -64,16 +64,16 @@ def _convert(args: argparse.Namespace) -> None:
 
     from vampnet import checkpoints
 
-    source, target = checkpoints.resolve(chosen_model(args.source)), _folder(args.target)
+    source, target = checkpoints.resolve(checked_model(args.source)), _folder(args.target)
     config = target / checkpoints.CONFIG
     if config.exists() and not args.force:
-        raise UserError(f"'{target}' holds a model already; --force overwrites it")
+        raise UserError(f"'{target}' already contains a model; --force overwrites it")
     old = _old_model(target) if target.is_dir() else []
     dtype = torch.float16 if args.fp16 else torch.float32
-    with hidden_folder(config if target.is_dir() else target) as folder:
+    with staging_folder(config if target.is_dir() else target) as folder:
         made = sorted(checkpoints.convert(source, folder, dtype=dtype).iterdir())
         target.mkdir(exist_ok=True)
-        # Without its config no folder is a model: none ever holds parts of two.
+        # A folder without config is not a model, so none ever contains parts of two.
         config.unlink(missing_ok=True)
         for file in old:
             file.unlink(missing_ok=True)
@@ -83,9 +83,9 @@ def _convert(args: argparse.Namespace) -> None:
 
 
 def _old_model(target: Path) -> list[Path]:
-    """The files of the model in a folder, all of which a new one replaces.
+    """List the files of the model in a folder, all of which a new one replaces.
 
-    UserError where the folder holds anything else, which is not this command's to delete.
+    Raises UserError where the folder contains anything else, which must not be deleted.
     """
     if not (target / CONFIG_NAME).exists():
         return []
@@ -93,15 +93,19 @@ def _old_model(target: Path) -> list[Path]:
     foreign = [f.name for f in files if not f.is_file() or not _MODEL_FILE.fullmatch(f.name)]
     if foreign:
         raise UserError(
-            f"'{target}' holds more than a model ({', '.join(foreign[:5])}); move that elsewhere,"
+            f"'{target}' contains more than a model ({', '.join(foreign[:5])}); move that elsewhere,"
             " or choose another folder"
         )
     return files
 
 
-def chosen_model(typed: str) -> str:
-    """A model's name or folder as it was typed. ValueError for nothing, which would be this folder,
-    and for a training's folder in place of the model in it."""
+def checked_model(typed: str) -> str:
+    """Check a model's name or folder as typed, and return it.
+
+    Raises:
+        UserError: it is empty, which would be the current folder, or the work folder of a training
+            instead of the model in it.
+    """
     from vampnet.checkpoints.folders import is_model_folder, models
 
     if not typed.strip():
@@ -111,15 +115,17 @@ def chosen_model(typed: str) -> str:
     folder = Path(typed).expanduser()
     known = typed in models() or is_model_folder(folder)
     if not known and is_model_folder(folder / "model"):
-        raise UserError(f"'{typed}' is no model folder, but holds one: {Path(typed) / 'model'}")
+        raise UserError(
+            f"'{typed}' is not a model folder, but contains one: {Path(typed) / 'model'}"
+        )
     return typed
 
 
 def _folder(typed: str) -> Path:
-    """The folder to write, those that it lies in made; ValueError where it cannot be one."""
+    """The folder to write, with its parents created; raises UserError where it cannot be one."""
     target = Path(typed)
     if not typed.strip() or (target.exists() and not target.is_dir()):
-        raise UserError(f"cannot write '{typed}': that is not a folder's name")
+        raise UserError(f"cannot write '{typed}': it is not a folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""What can be typed after ``vampnet vamp``, ``serve`` and ``train``: a table row an option.
+"""Options of ``vampnet vamp``, ``serve`` and ``train``, one table row per option.
 
-Those of a prompt and of sampling come from the dataclasses. Nothing here imports torch: help has to
-come at once. Defaults stay in the dataclasses; an option that is not given is absent.
+Those of a prompt and of sampling come from the dataclasses. Nothing here imports torch, so that
+help appears at once. Defaults stay in the dataclasses; an option that is not given is absent.
 """
 
 from __future__ import annotations
@@ -41,27 +41,27 @@ TRAIN = (
         "base",
         str,
         "MODEL",
-        "model to go on from, or 'none' for one of its own (default); not with a data pack",
+        "model to fine-tune, or 'none' to train from scratch (default); not with a data pack",
     ),
     Option(
         "held_out",
         str,
         "WORDS",
-        "paths with one of these words, a comma between, only test; not with a set or data pack",
+        "comma-separated; files whose path has one only test; not with a set or data pack",
     ),
-    Option("licence", str, "TEXT", "what others may do with the weights, written into them"),
+    Option("licence", str, "TEXT", "licence of the weights, stored with them"),
     Option("device", str, "DEVICE", "cpu, cuda, cuda:1 (auto)"),
-    Option("minutes", float, "MINUTES", "train for so long and not for a number of steps"),
+    Option("minutes", float, "MINUTES", "duration of the training, instead of a number of steps"),
     Option("steps", int, "N", "steps of each masked model"),
     Option("decoder_steps", int, "N", "steps of the codec's decoder, with --base none"),
-    Option("batch", int, "N", "windows a step"),
-    Option("frames", int, "FRAMES", "frames a window (1/57 s each)"),
+    Option("batch", int, "N", "windows per step"),
+    Option("frames", int, "FRAMES", "frames per window (1/57 s each)"),
     Option("learning_rate", float, "X", "highest learning rate"),
 )
 
 
 def add(parser: Any, options: Sequence[Option]) -> None:
-    """Add options that are absent from the namespace where they are not given."""
+    """Add options to a parser; those not given are absent from the namespace."""
     for option in options:
         how: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS}
         if option.kind is bool:
@@ -72,5 +72,5 @@ def add(parser: Any, options: Sequence[Option]) -> None:
 
 
 def given(args: argparse.Namespace, options: Sequence[Option]) -> dict[str, Any]:
-    """The fields that were given, with their values."""
+    """Return the options that were given, by field name."""
     return {o.name: getattr(args, o.name) for o in options if hasattr(args, o.name)}

@@ -1,4 +1,4 @@
-"""Where commands write: files that appear whole or not at all, and lines beside the result."""
+"""Output of commands: atomically written files, and status lines on standard error."""
 
 from __future__ import annotations
 
@@ -14,40 +14,52 @@ from pathlib import Path
 
 from vampnet.system.errors import UserError
 
-HIDDEN = ".vampnet-"  # start of the names of folders that are gone at the end
-GOES_ON = "stopped; the same command goes on from here"
+STAGING_PREFIX = ".vampnet-"  # of the names of temporary folders
+RESUMABLE = "stopped; run the same command again to resume"
 
 
-def say(line: object) -> None:
-    """A line on standard error, where it disturbs no pipe."""
+def print_status(line: object) -> None:
+    """Print a line to standard error, so that piped output stays clean."""
     print(line, file=sys.stderr, flush=True)
 
 
-def hidden_folder(target: Path) -> tempfile.TemporaryDirectory[str]:
-    """A hidden folder beside the target, gone at the end; ValueError that names the target."""
+def staging_folder(target: Path) -> tempfile.TemporaryDirectory[str]:
+    """Create a temporary hidden folder on the file system of a target.
+
+    Raises:
+        UserError: the folder of the target cannot be written.
+    """
     try:
-        return tempfile.TemporaryDirectory(prefix=HIDDEN, dir=target.resolve().parent)
+        return tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=target.resolve().parent)
     except OSError as error:
         raise UserError(f"cannot write '{target}': {error.strerror or error}") from None
 
 
 @contextmanager
-def appearing(targets: Sequence[Path], overwrite: bool = True) -> Iterator[list[Path]]:
-    """Places to write to; what lies there moves to the targets at the end, or is deleted.
+def atomic_outputs(targets: Sequence[Path], overwrite: bool = True) -> Iterator[list[Path]]:
+    """Write several files atomically: all of them appear at the end of the block, or none.
 
-    A target that is a link leads to its file; each place has the name that was given. A file that
-    is replaced keeps its mode. ValueError, and nothing moves, where one is there in the meantime
-    and `overwrite` is false.
+    Links are followed, and a replaced file keeps its mode.
+
+    Args:
+        targets: files to write.
+        overwrite: whether existing files are replaced.
+
+    Yields:
+        Temporary paths to write to, each with the name of its target.
+
+    Raises:
+        UserError: a target appeared in the meantime and ``overwrite`` is false; nothing is moved.
     """
     with ExitStack() as stack:
         places = []
         for target in targets:
-            folder = hidden_folder(target)
+            folder = staging_folder(target)
             places.append(Path(stack.enter_context(folder), target.name))
         yield places
         for target in targets:
             if target.exists() and not overwrite:
-                raise UserError(f"'{target}' is there by now; --force overwrites it")
+                raise UserError(f"'{target}' exists by now; --force overwrites it")
         for place, target in zip(places, targets, strict=True):
             if target.exists():
                 shutil.copymode(target, place)
@@ -55,13 +67,13 @@ def appearing(targets: Sequence[Path], overwrite: bool = True) -> Iterator[list[
 
 
 @contextmanager
-def ended_in_order() -> Iterator[None]:
-    """The signals that end a process raise KeyboardInterrupt, so that what is hidden is deleted.
+def signals_as_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP, so that temporary files are deleted.
 
-    Those that are ignored, as `nohup` does, stay so.
+    Signals that are ignored, as by `nohup`, stay ignored.
     """
     before = {}
-    if threading.current_thread() is threading.main_thread():  # others may not
+    if threading.current_thread() is threading.main_thread():  # only it may set handlers
         for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) == signal.SIG_DFL:

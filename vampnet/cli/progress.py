@@ -1,4 +1,4 @@
-"""The progress bar of the command, on standard error."""
+"""Progress bar on standard error."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ BAR_WIDTH = 30  # characters
 
 
 class Progress:
-    """A bar on standard error: redrawn on a terminal, else a line at each quarter.
+    """A progress bar on a terminal; without one, a line every 25 %.
 
-    time_left: also tell how long it will still take, and without a terminal at each twentieth.
+    Args:
+        time_left: also show the estimated time left; without a terminal every 5 %.
     """
 
     def __init__(self, time_left: bool = False) -> None:
         self.shown = -1
-        self.begun = False  # the cursor stands behind a bar
+        self.begun = False  # whether an unfinished bar is on the line
         self.start = time.monotonic() if time_left else None
         self.every = 5 if time_left else 25  # percent, without a terminal
 
@@ -35,17 +36,17 @@ class Progress:
             print(f"{percent} %{self._left(done, total)}", file=sys.stderr, flush=True)
 
     def _left(self, done: int, total: int) -> str:
-        """The time left at the pace so far, blanks behind it to cover what stood there."""
+        """Estimated time left, padded with blanks to overwrite a longer text."""
         if self.start is None or not done:
             return ""
         seconds = (time.monotonic() - self.start) * (total - done) / done
         return f", {seconds / 60:.0f} min left  " if seconds >= 90 else f", {seconds:.0f} s left  "
 
     def __enter__(self) -> Progress:
-        """Begin; a bar that is not finished by the end of the block leaves its line."""
+        """Start; an unfinished bar ends its line at the end of the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the line of a bar that will not be finished."""
+        """End the line of an unfinished bar."""
         if self.begun:
             print(file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``vampnet serve``: the endpoint for HARP, and its page for the browser."""
+"""``vampnet serve``: serve the HARP endpoint and its web page."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from vampnet.cli.option_table import add as add_options
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """The command ``serve``; ``command(name, run, text)`` makes its parser."""
-    text = "serve the endpoint for HARP, and its page for the browser"
+    """Add the command ``serve``; ``command(name, run, text)`` creates its parser."""
+    text = "serve the HARP endpoint and its web page"
     add_options(command("serve", _serve, text), SERVE)
 
 

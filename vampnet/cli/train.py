@@ -1,4 +1,4 @@
-"""``vampnet train``: a model from a folder of the user's own music."""
+"""``vampnet train``: train a model on a folder of the user's own music."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 from vampnet.cli.option_table import TRAIN, given
 from vampnet.cli.option_table import add as add_options
-from vampnet.cli.outputs import GOES_ON, say
+from vampnet.cli.outputs import RESUMABLE, print_status
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """The command ``train``; ``command(name, run, text)`` makes its parser."""
-    text = "train on a folder of your own music; goes on where it stopped"
+    """Add the command ``train``; ``command(name, run, text)`` creates its parser."""
+    text = "train on a folder of your own music; a stopped training resumes"
     train = command("train", _train, text)
     train.add_argument("music", metavar="MUSIC", help="a folder of audio files, or a data pack")
-    train.add_argument("work", metavar="WORK", help="the folder to work in; the model lands there")
+    train.add_argument("work", metavar="WORK", help="work folder; receives the model")
     add_options(train, TRAIN)
 
 
@@ -36,8 +36,8 @@ def _train(args: argparse.Namespace) -> None:
             held_out=words,
             licence=licence,
             device=device,
-            log=say,
+            log=print_status,
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(GOES_ON) from None
+        raise KeyboardInterrupt(RESUMABLE) from None
     print(f"wrote {made}; use it with --model {made}")

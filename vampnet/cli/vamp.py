@@ -1,4 +1,4 @@
-"""``vampnet vamp``: a variation of a file, written like the file."""
+"""``vampnet vamp``: write a variation of an audio file in the format of the input."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vampnet.cli.models import chosen_model
+from vampnet.cli.models import checked_model
 from vampnet.cli.option_table import PROMPT, SAMPLING, given
 from vampnet.cli.option_table import add as add_options
-from vampnet.cli.outputs import appearing, hidden_folder, say
+from vampnet.cli.outputs import atomic_outputs, print_status, staging_folder
 from vampnet.cli.progress import Progress
 from vampnet.system.errors import UserError
 
@@ -27,31 +27,34 @@ MAX_OFFSET_S = 86400.0  # a day: the timeline of any DAW
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """The command ``vamp`` with its options; ``command(name, run, text)`` makes its parser."""
+    """Add the command ``vamp``; ``command(name, run, text)`` creates its parser."""
     parser = command("vamp", _vamp, "write a variation of an audio file")
     add = parser.add_argument
     add("input", metavar="IN", help="wav, aiff, flac, ogg or mp3")
-    add("output", metavar="OUT", help="written like IN; a suffix of another kind changes that")
-    preset = f"what is kept and how freely the rest is made ({DEFAULT_PRESET}); see: presets"
+    add("output", metavar="OUT", help="in the format of IN, unless its suffix names another")
+    preset = f"what is kept and how the rest is generated ({DEFAULT_PRESET}); see: presets"
     add("--preset", metavar="NAME", default=DEFAULT_PRESET, help=preset)
     add("--presets-dir", metavar="FOLDER", help="your own presets, *.toml")
     add("--ranges", metavar="TEXT", help="regenerate only here: '2-3.5,6-7.25' s or 'bar 3-4'")
     add("--bpm", type=float, metavar="BPM", help="tempo, 20 to 400; without it beats are detected")
     offset = "time of the first downbeat, with --bpm (0)"
     add("--beat-offset-s", type=float, metavar="SECONDS", help=offset)
-    add("--seed", type=int, metavar="N", help="same seed, same sound; drawn and printed if absent")
-    takes = f"variations at once, 1 to {MAX_TAKES}: OUT-1, OUT-2, ..."
+    add("--seed", type=int, metavar="N", help="same seed, same result (random)")
+    takes = f"number of variations, 1 to {MAX_TAKES}: OUT-1, OUT-2, ..."
     add("--takes", type=int, default=1, metavar="N", help=takes)
     add("--model", default="default", metavar="MODEL", help="a name (see: models) or a folder")
     add("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (auto)")
-    add("--mono", action="store_true", help="one mix for all channels, in half the time")
-    loudness = "keep the level as generated, not as loud as IN"
+    add("--mono", action="store_true", help="mix to mono, in half the time")
+    loudness = "keep the generated level instead of matching the loudness of IN"
     add("--no-match-loudness", action="store_true", help=loudness)
     picture = "also draw input, mask and output (of the first take)"
     add("--picture", metavar="FILE.png", help=picture)
-    add("--force", action="store_true", help="overwrite files that are there")
-    add_options(parser.add_argument_group("what is kept, over the preset"), PROMPT)
-    add_options(parser.add_argument_group("how the rest is made, over the preset"), SAMPLING)
+    add("--force", action="store_true", help="overwrite existing files")
+    add_options(parser.add_argument_group("prompt: what is kept, overriding the preset"), PROMPT)
+    add_options(
+        parser.add_argument_group("sampling: how the rest is generated, overriding the preset"),
+        SAMPLING,
+    )
 
 
 def _vamp(args: argparse.Namespace) -> None:
@@ -68,7 +71,7 @@ def _vamp(args: argparse.Namespace) -> None:
     clipped(preset.prompt.ranges_s, region.duration_s, args.bpm, args.ranges or "", start_s)
     _check_outputs(args, files, targets, region)
     pipeline = Pipeline.from_pretrained(
-        chosen_model(args.model), device=args.device, keep_weights=False
+        checked_model(args.model), device=args.device, keep_weights=False
     )
     start = time.monotonic()
     made = pipeline.vary_region(
@@ -82,7 +85,7 @@ def _vamp(args: argparse.Namespace) -> None:
         match_loudness=not args.no_match_loudness,
         on_step=Progress(),
     )
-    with appearing(targets, args.force) as places:
+    with atomic_outputs(targets, args.force) as places:
         for varied, place in zip(made.regions, places, strict=False):
             varied.write(place)
         if args.picture:
@@ -96,7 +99,7 @@ def _vamp(args: argparse.Namespace) -> None:
     for target in targets:
         print(f"wrote {target}")
     if not made.mask.any():
-        say(nothing_new(made.prompt, region.duration_s))
+        print_status(nothing_new(made.prompt, region.duration_s))
     print(
         f"{preset.name}, {region.duration_s:.2f} s of audio in {took_s:.1f} s on "
         f"{pipeline.device}, seed {seed}"
@@ -104,7 +107,7 @@ def _vamp(args: argparse.Namespace) -> None:
 
 
 def _preset(args: argparse.Namespace) -> Preset:
-    """The preset with the options laid over it."""
+    """Load the preset and override it with the options."""
     from vampnet.model.recommended import check_fields
     from vampnet.presets import preset as named
     from vampnet.prompt.beats import beat_grid
@@ -118,7 +121,7 @@ def _preset(args: argparse.Namespace) -> Preset:
     if args.bpm is not None:
         beat_grid(args.bpm, 0.0, offset_s)
     elif args.beat_offset_s is not None:
-        raise UserError("--beat-offset-s tells where the first beat of a tempo is; give --bpm too")
+        raise UserError("--beat-offset-s needs a tempo; give --bpm too")
     prompt = given(args, PROMPT)
     if args.ranges:
         prompt["ranges_s"] = parse_ranges(args.ranges, args.bpm, offset_s)
@@ -130,7 +133,7 @@ def _preset(args: argparse.Namespace) -> Preset:
 
 
 def _outputs(args: argparse.Namespace) -> list[Path]:
-    """The file of each take: OUT itself, or OUT-1, OUT-2, ... before its suffix."""
+    """The file of each take: OUT, or OUT-1, OUT-2, ... before the suffix."""
     if not 1 <= args.takes <= MAX_TAKES:
         raise UserError(f"takes is {args.takes}; allowed is 1 to {MAX_TAKES}")
     from vampnet.pipeline import take_files
@@ -141,7 +144,7 @@ def _outputs(args: argparse.Namespace) -> list[Path]:
 def _check_outputs(
     args: argparse.Namespace, files: list[Path], targets: list[Path], region: Region
 ) -> None:
-    """ValueError, before any work is done, where a target cannot or must not be written."""
+    """Raise UserError, before any work is done, where a target cannot or must not be written."""
     from vampnet.audio import check_writable
 
     for typed in (args.output, args.picture or ""):
@@ -157,20 +160,22 @@ def _check_outputs(
     for target in targets:
         check_writable(target)
         if target.exists() and not target.is_file():
-            raise UserError(f"'{target}' is there already and is not a file of the usual kind")
+            raise UserError(f"'{target}' exists and is not a regular file")
         if target.exists() and not args.force:
-            raise UserError(f"'{target}' is there already; --force overwrites it")
-        with hidden_folder(target) as folder:
+            raise UserError(f"'{target}' exists; --force overwrites it")
+        with staging_folder(target) as folder:
             if target is files[0]:  # can the container hold this rate and these channels?
                 part = dataclasses.replace(region, native=region.native[:1])
                 part.write(Path(folder, target.name))
 
 
 def _check_suffix(output: str, source: str) -> None:
-    """ValueError for a suffix that stands for no format and is not that of IN."""
+    """Raise UserError for a suffix that is neither a known format nor that of IN."""
     from vampnet.audio import SUFFIXES
 
     suffix, own = Path(output).suffix.lower(), Path(source).suffix.lower()
     if suffix not in ("", own, *SUFFIXES):
         allowed = ", ".join(SUFFIXES if own in ("", *SUFFIXES) else (*SUFFIXES, own))
-        raise UserError(f"cannot write '{output}': '{suffix}' is no known format; {allowed} are")
+        raise UserError(
+            f"cannot write '{output}': '{suffix}' is an unknown format; known: {allowed}"
+        )

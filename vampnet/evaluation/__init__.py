@@ -1,1 +1,1 @@
-"""Evaluation: what a measure says of a codec, a model or a setting."""
+"""Evaluation of codecs, models and presets: measures, experiments, report, timing."""

@@ -1,6 +1,6 @@
-"""What every figure of a model stands beside: chance, and doing nothing clever.
+"""Baselines without a model: random tokens, and holding the last kept token.
 
-A table without these two once called noise a success.
+Every measure of a model is reported together with these two.
 """
 
 from __future__ import annotations
@@ -10,15 +10,30 @@ from torch import Tensor
 
 
 def random_tokens(codes: Tensor, mask: Tensor, vocab_size: int, rng: torch.Generator) -> Tensor:
-    """Uniform random tokens in the masked places. codes int64, mask bool, both (B, N, T)."""
+    """Replace masked tokens by uniform random ones.
+
+    Args:
+        codes: tokens, int64 (B, N, T).
+        mask: bool (B, N, T), True = masked.
+        vocab_size: tokens per codebook.
+        rng: source of randomness.
+
+    Returns:
+        Tokens, int64 (B, N, T).
+    """
     noise = torch.randint(vocab_size, codes.shape, generator=rng)
     return torch.where(mask, noise, codes)
 
 
 def kept_around(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each place the last kept frame up to it (-1: none) and the first from it on (T: none).
+    """Find the nearest kept frames before and after each position.
 
-    mask: bool (..., T), True = not kept. Both int64, same shape.
+    Args:
+        mask: bool (..., T), True = masked (not kept).
+
+    Returns:
+        The last kept frame at or before each position (-1: none) and the first one at or after it
+        (T: none), both int64 (..., T).
     """
     n_frames = mask.shape[-1]
     here = torch.arange(n_frames).expand_as(mask)
@@ -28,9 +43,16 @@ def kept_around(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def hold_last(codes: Tensor, mask: Tensor) -> Tensor:
-    """Each masked token takes the last kept one of its codebook, before the first the first.
+    """Fill masked positions with the last kept token of their codebook.
 
-    codes int64, mask bool, both (B, N, T). A codebook with nothing kept gets token 0.
+    Positions before the first kept token take that one; a codebook without kept tokens gets 0.
+
+    Args:
+        codes: tokens, int64 (B, N, T).
+        mask: bool (B, N, T), True = masked.
+
+    Returns:
+        Tokens, int64 (B, N, T).
     """
     n_frames = codes.shape[-1]
     last, first = kept_around(mask)

@@ -1,4 +1,4 @@
-"""Clips to measure with: excerpts of a folder of music, spread evenly over its files."""
+"""Evaluation clips: excerpts of a folder of music, spread evenly over its files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,19 @@ from vampnet.system.hashes import sha256
 
 log = logging.getLogger(__name__)
 
-LEAST_CLIPS = 4  # below, no set of clips can be held against another
+MIN_CLIPS = 4  # fewer clips cannot be compared as two sets
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
-    """An excerpt: its number, where it is from, mono sound float (S,) at -24 LUFS, rate in Hz."""
+class MusicClip:
+    """An excerpt of a music file.
+
+    Attributes:
+        number: index among the clips.
+        title: file and start time.
+        sound: mono audio, float (S,) at -24 LUFS.
+        rate_hz: sample rate in Hz.
+    """
 
     number: int
     title: str
@@ -35,20 +42,30 @@ class Clip:
 
     @cached_property
     def content(self) -> str:
-        """A hash of the samples: results are kept under what they were made of."""
+        """Hash of the samples, part of the cache key of a result."""
         return hashlib.sha256(self.sound.numpy().tobytes()).hexdigest()[:16]
 
 
-def places(durations_s: list[float], n_clips: int, seconds: float) -> list[tuple[int, float]]:
-    """Where to cut: (file, start in seconds) of at most ``n_clips`` excerpts that never overlap.
+def excerpt_starts(
+    durations_s: list[float], n_clips: int, seconds: float
+) -> list[tuple[int, float]]:
+    """Choose where to cut excerpts that do not overlap.
 
-    Every file gives one before any gives a second; those of a file lie evenly in it. Ordered so
-    that any beginning of the list covers as many files as it can.
+    Every file gives one excerpt before any gives a second; those of a file are spaced evenly. Any
+    prefix of the list covers as many files as it can.
+
+    Args:
+        durations_s: length of each file in seconds.
+        n_clips: number of excerpts at most.
+        seconds: length of an excerpt.
+
+    Returns:
+        (index of the file, start in seconds) of each excerpt.
     """
-    room = [int(duration // seconds) for duration in durations_s]
-    counts = [0] * len(room)
-    while sum(counts) < min(n_clips, sum(room)):
-        for file, most in enumerate(room):
+    capacity = [int(duration // seconds) for duration in durations_s]
+    counts = [0] * len(capacity)
+    while sum(counts) < min(n_clips, sum(capacity)):
+        for file, most in enumerate(capacity):
             if counts[file] < most and sum(counts) < n_clips:
                 counts[file] += 1
     found = []
@@ -62,7 +79,7 @@ def places(durations_s: list[float], n_clips: int, seconds: float) -> list[tuple
 
 @dataclass(frozen=True)
 class _File:
-    """A file to cut from: where it lies, what it is called in titles, length in s, rate in Hz."""
+    """An audio file: its path, its name in titles, length in seconds, sample rate in Hz."""
 
     path: Path
     name: str
@@ -70,46 +87,57 @@ class _File:
     rate_hz: int
 
 
-def cut(folder: str | Path, rate_hz: int, n_clips: int, seconds: float) -> list[Clip]:
-    """At most ``n_clips`` clips of ``seconds`` from the audio files below a folder.
+def cut_clips(folder: str | Path, rate_hz: int, n_clips: int, seconds: float) -> list[MusicClip]:
+    """Cut clips from the audio files below a folder.
 
-    Files that are not audio are passed over, silent excerpts too. Told in the log are a damaged
-    file, with the clips placed among the others, a file or clip that was there before, and how many
-    files are too short. Raises ValueError where fewer than 4 clips come together.
+    Files that are not audio and silent excerpts are skipped. Damaged files, whose clips are taken
+    from the other files instead, duplicates and the number of files that are too short are logged.
+
+    Args:
+        folder: folder of audio files, searched recursively.
+        rate_hz: sample rate of the clips in Hz.
+        n_clips: number of clips at most.
+        seconds: length of a clip.
+
+    Returns:
+        The clips, numbered from 0.
+
+    Raises:
+        UserError: the folder does not exist, or gives fewer than 4 clips.
     """
     files = _files(Path(folder))
-    found: list[Clip] = []
+    found: list[MusicClip] = []
     titles: dict[str, str] = {}
     for file, start_s, mono in _excerpts(files, rate_hz, n_clips, seconds):
         if float(mono.abs().max()) < 1e-4:
             continue
         title = f"{file.name}, {int(start_s // 60)}:{int(start_s % 60):02d}"
-        clip = Clip(len(found), title, normalize(mono, rate_hz)[0][0], rate_hz)
+        clip = MusicClip(len(found), title, normalize(mono, rate_hz)[0][0], rate_hz)
         before = titles.setdefault(clip.content, title)
-        if before is not title:  # held against each other they would pass for different music
-            log.warning("passed over: %s is the same as %s", title, before)
+        if before is not title:  # two equal clips would count as different music
+            log.warning("skipped: %s is the same as %s", title, before)
             continue
         found.append(clip)
     n_short = sum(file.duration_s < seconds for file in files)
     short = f"{n_short} of {len(files)} audio files are shorter than {seconds:g} s"
-    if len(found) < LEAST_CLIPS:
+    if len(found) < MIN_CLIPS:
         raise UserError(
-            f"'{folder}' gives {len(found)} clips of {seconds:g} s; at least {LEAST_CLIPS}"
+            f"'{folder}' gives {len(found)} clips of {seconds:g} s; at least {MIN_CLIPS}"
             + f" ({short})" * bool(n_short)
         )
     if n_short:
-        log.warning("passed over: %s", short)
+        log.warning("skipped: %s", short)
     return found
 
 
 def _excerpts(
     files: Sequence[_File], rate_hz: int, n_clips: int, seconds: float
 ) -> list[tuple[_File, float, Tensor]]:
-    """File, start in s and mono sound float (1, S) of each clip, of files that are not damaged."""
+    """File, start in seconds and mono audio float (1, S) of each clip, without damaged files."""
     sounds: dict[tuple[_File, float], Tensor] = {}
     while True:
         durations = [file.duration_s for file in files]
-        wanted = [(files[i], start_s) for i, start_s in places(durations, n_clips, seconds)]
+        wanted = [(files[i], start_s) for i, start_s in excerpt_starts(durations, n_clips, seconds)]
         damaged = _damaged(wanted, rate_hz, seconds, sounds)
         if not damaged:
             return [(file, start_s, sounds[file, start_s]) for file, start_s in wanted]
@@ -117,12 +145,12 @@ def _excerpts(
 
 
 def _files(folder: Path) -> list[_File]:
-    """The audio files below a folder, in linked folders too, by path, each once.
+    """List the audio files below a folder by path, each once, following links.
 
-    Raises ValueError where there is no folder.
+    Raises UserError where the folder does not exist.
     """
     if not folder.is_dir():
-        kind = "is no folder" if folder.exists() else "is not there"
+        kind = "is not a folder" if folder.exists() else "does not exist"
         raise UserError(f"'{folder}' {kind}; give a folder of audio files")
     headers = {}
     for path in files_below(folder):
@@ -138,7 +166,7 @@ def _files(folder: Path) -> list[_File]:
 
 
 def _without_copies(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """The files without further ones of the same bytes; only those of one size are compared."""
+    """Drop files with the content of an earlier one; only files of equal size are compared."""
     sizes = Counter(path.stat().st_size for path in paths)
     seen: dict[str, Path] = {}
     found = []
@@ -147,14 +175,14 @@ def _without_copies(paths: Sequence[Path], folder: Path) -> list[Path]:
             first = seen.setdefault(sha256(path), path)
             if first is not path:
                 names = (other.relative_to(folder).as_posix() for other in (path, first))
-                log.warning("passed over: %s is the same as %s", *names)
+                log.warning("skipped: %s is the same as %s", *names)
                 continue
         found.append(path)
     return found
 
 
 def _names(paths: Sequence[Path], folder: Path) -> list[str]:
-    """Names that no two files share: the stem, or else the path below the folder."""
+    """Unique names: the stem, or where that is ambiguous the path below the folder."""
     below = [path.relative_to(folder) for path in paths]
     stems = Counter(path.stem for path in below)
     bare = Counter(path.with_suffix("") for path in below)
@@ -171,7 +199,10 @@ def _damaged(
     seconds: float,
     sounds: dict[tuple[_File, float], Tensor],
 ) -> set[_File]:
-    """Put what is wanted into ``sounds``, float (1, S) by file and start in s; files that fail."""
+    """Read the wanted excerpts into ``sounds`` and return the files that cannot be read.
+
+    ``sounds`` maps (file, start in seconds) to mono audio float (1, S).
+    """
     found: set[_File] = set()
     for file, start_s in wanted:
         if file in found or (file, start_s) in sounds:
@@ -180,7 +211,7 @@ def _damaged(
         try:
             piece = audio.read(file.path, start=start, frames=frames)
         except audio.AudioError as error:
-            log.warning("passed over: %s", error)
+            log.warning("skipped: %s", error)
             found.add(file)
             continue
         mono = piece.samples.mean(0, keepdim=True)

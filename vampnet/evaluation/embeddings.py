@@ -1,9 +1,8 @@
-"""What a distance between sets of sounds is measured in: each patch of sound as a point.
+"""Audio embeddings in which distances between sets of audio are measured.
 
-Two ways to hear that need nothing but the package: MusiCNN (what kind of music, below 8 kHz) and
-level statistics (how much of what, over the whole band). CLAP and VGGish are read from weights that
-the user has, and anything else with the attributes of :class:`Embedding` can be handed to the same
-measures.
+Two of them need only this package: MusiCNN (kind of music, below 8 kHz) and level statistics (full
+band). CLAP and VGGish are read from weights that the user supplies; any other object with the
+attributes of :class:`Embedding` works with the same measures.
 """
 
 from __future__ import annotations
@@ -22,52 +21,53 @@ from vampnet.evaluation.vggish import VggishEmbedding
 from vampnet.system.errors import UserError
 
 PATCH_S = 3.0
-PATCH_HOP_S = 3.0  # side by side, as the network's authors do
+PATCH_HOP_S = 3.0  # patches do not overlap, as the network's authors do it
 LEVELS_FFT, LEVELS_MELS = 2048, 40
 KINDS = {"clap": ClapEmbedding, "vggish": VggishEmbedding}  # those whose weights are not shipped
 
 
 class Embedding(Protocol):
-    """A way to hear: its ``name``, the rate it hears at, its dimensions.
+    """An audio embedding.
 
-    Results are kept by the name, so it tells whatever they depend on: a version, a hash of weights.
+    Results are cached under the name, which must therefore identify everything they depend on, such
+    as a version or a hash of the weights.
     """
 
     @property
     def name(self) -> str:
-        """Under which results are kept."""
+        """Unique name, the cache key of results."""
         ...
 
     @property
     def rate_hz(self) -> int:
-        """Samples a second that it hears."""
+        """Sample rate of its input in Hz."""
         ...
 
     @property
     def dims(self) -> int:
-        """Numbers of a point."""
+        """Dimensions of an embedding."""
         ...
 
     def __call__(self, audio: Tensor) -> Tensor:
-        """Sound float (S,) at ``rate_hz`` to points float (patches, dims), at least one."""
+        """Embed mono audio float (S,) at ``rate_hz``: float (patches, dims), at least 1 patch."""
         ...
 
 
 class MusicnnEmbedding:
-    """The layer before the tags of MusiCNN: 200 numbers for each 3 s, nothing above 8 kHz."""
+    """Penultimate layer of MusiCNN: 200 dimensions per 3 s, nothing above 8 kHz."""
 
     name, rate_hz, dims = "musicnn", musicnn.RATE_HZ, musicnn.WIDTH
 
     @torch.inference_mode()
     def __call__(self, audio: Tensor) -> Tensor:
-        """Sound float (S,) at 16 kHz to points float (patches, 200)."""
+        """Embed mono audio float (S,) at 16 kHz: float (patches, 200)."""
         return musicnn.load()(musicnn.log_mel_patches(audio, PATCH_HOP_S)).clone()
 
 
 class LevelEmbedding:
-    """Mean, spread and restlessness of 40 log-mel bands over 3 s, up to half the rate.
+    """Mean, standard deviation and mean absolute delta of 40 log-mel bands over 3 s.
 
-    No network and no taste, but it hears the top octave, hiss and dullness.
+    It is not a neural network, but covers the full band: the top octave, hiss and dullness count.
     """
 
     name, dims = "levels", 3 * LEVELS_MELS
@@ -76,24 +76,28 @@ class LevelEmbedding:
         self.rate_hz = rate_hz
 
     def __call__(self, audio: Tensor) -> Tensor:
-        """Sound float (S,) at ``rate_hz`` to points float (patches, 120)."""
+        """Embed mono audio float (S,) at ``rate_hz``: float (patches, 120)."""
         levels = log_mel(audio.float(), self.rate_hz, LEVELS_FFT, LEVELS_MELS)
-        frames_a_s = self.rate_hz / (LEVELS_FFT // 4)
-        size = min(levels.shape[-1], round(PATCH_S * frames_a_s))
-        patches = levels.unfold(-1, size, round(PATCH_HOP_S * frames_a_s)).transpose(0, 1)
-        restless = patches.diff(dim=-1).abs().mean(-1)
-        return torch.cat([patches.mean(-1), patches.std(-1), restless], 1)
+        frames_per_s = self.rate_hz / (LEVELS_FFT // 4)
+        size = min(levels.shape[-1], round(PATCH_S * frames_per_s))
+        patches = levels.unfold(-1, size, round(PATCH_HOP_S * frames_per_s)).transpose(0, 1)
+        delta = patches.diff(dim=-1).abs().mean(-1)
+        return torch.cat([patches.mean(-1), patches.std(-1), delta], 1)
 
 
-def offline(rate_hz: int) -> tuple[Embedding, ...]:
-    """The embeddings that need no download, for sounds at ``rate_hz``."""
+def bundled_embeddings(rate_hz: int) -> tuple[Embedding, ...]:
+    """The embeddings that need no download, for audio at ``rate_hz``."""
     return MusicnnEmbedding(), LevelEmbedding(rate_hz)
 
 
-def named(text: str) -> Embedding:
-    """The embedding of "clap=FOLDER", "clap=OWNER/NAME" (on the hub) or "vggish=FILE".
+def parse_embedding(text: str) -> Embedding:
+    """Load an embedding named on the command line.
 
-    Raises ValueError where it is none of these, or its weights cannot be read.
+    Args:
+        text: "clap=FOLDER", "clap=OWNER/NAME" (on the hub) or "vggish=FILE".
+
+    Raises:
+        UserError: the text is none of these, or the weights cannot be read.
     """
     kind, _, weights = text.partition("=")
     if kind not in KINDS or not weights:
@@ -105,9 +109,18 @@ def named(text: str) -> Embedding:
 
 
 def embed(audio: Tensor, rate_hz: int, embeddings: Sequence[Embedding]) -> dict[str, Tensor]:
-    """Points of a mono sound float (S,) in each embedding, by its name: float (patches, dims)."""
+    """Embed mono audio with several embeddings.
+
+    Args:
+        audio: float (S,).
+        rate_hz: its sample rate in Hz; it is resampled for each embedding.
+        embeddings: the embeddings to compute.
+
+    Returns:
+        By the embedding's name, float (patches, dims).
+    """
     found = {}
     for embedding in embeddings:
-        heard = resample(audio[None], rate_hz, embedding.rate_hz)[0]
-        found[embedding.name] = embedding(heard)
+        resampled = resample(audio[None], rate_hz, embedding.rate_hz)[0]
+        found[embedding.name] = embedding(resampled)
     return found

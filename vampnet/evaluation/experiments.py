@@ -1,7 +1,7 @@
 """The paper's experiments (arXiv 2307.04686, sections 4 and 5) as tables of settings.
 
-A setting is one way to make sound from a clip: the model under a prompt, or one of the baselines
-that every figure stands beside. Bitrates are counted from the tokens that a mask keeps.
+A setting is one way to generate audio from a clip: the model with a prompt, or a baseline for
+comparison. Bitrates are counted from the tokens that a mask keeps.
 """
 
 from __future__ import annotations
@@ -25,19 +25,23 @@ PERIODS = (8, 16, 32)
 BITRATE_PERIODS = (1, 4, 16)
 RATIOS = (0.1, 0.25, 0.5, 0.75, 1.0)
 STEPS_PERIOD = 16
-PROMPT_KINDS = ("compression ", "periodic ", "inpaint ", "beat-driven ")  # names begin so
+PROMPT_KINDS = ("compression ", "periodic ", "inpaint ", "beat-driven ")  # prefixes of names
 
 Source = Literal["real", "codec", "vamp", "hold", "random"]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to make sound.
+    """One way to generate audio from a clip.
 
-    source: the real clip, the codec alone, the model, or a baseline in the places of the mask.
-    prompt: what is kept, for all but "real" and "codec". ratio: share of all tokens that "random"
-    replaces where it has no prompt. depth: codebooks that are decoded, None = all. beats: whether
-    beats are heard in the result, which takes as long as all other measures.
+    Attributes:
+        name: unique name, shown in the tables.
+        source: the real clip, the codec alone, the model, or a baseline at the masked positions.
+        prompt: what is kept, for all but "real" and "codec".
+        sampling: of the model.
+        ratio: share of all tokens that "random" replaces where it has no prompt, 0 to 1.
+        depth: number of codebooks decoded, None = all.
+        beats: whether beats are tracked in the result, which takes as long as all other measures.
     """
 
     name: str
@@ -49,14 +53,14 @@ class Setting:
     beats: bool = False
 
     @property
-    def draws(self) -> bool:
-        """Whether another seed gives another result."""
+    def is_random(self) -> bool:
+        """Whether the result depends on the seed."""
         return self.source in ("vamp", "random")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Settings that answer a question together, and the share of the clips they are run on."""
+    """Settings that answer one question, and the share (0 to 1) of the clips they run on."""
 
     name: str
     title: str
@@ -66,7 +70,7 @@ class Experiment:
 
 
 def prompts(n_coarse: int) -> dict[str, Prompt]:
-    """The paper's prompts by name; of kept frames the coarse codebooks stay, as there."""
+    """The paper's prompts by name; kept frames keep their ``n_coarse`` coarse codebooks."""
     found = {"compression 1": Prompt(compression=1)}
     for period in PERIODS:
         found[f"periodic {period}"] = Prompt(period=period, codebooks_kept=n_coarse)
@@ -85,7 +89,18 @@ def experiments(
     presets: Mapping[str, Preset],
     recommended: RecommendedSampling = FAMILY,
 ) -> dict[str, Experiment]:
-    """Every experiment by name, for a model of so many coarse and of so many codebooks in all."""
+    """Build every experiment.
+
+    Args:
+        n_coarse: codebooks of the coarse model.
+        n_codebooks: codebooks of the codec.
+        sampling: of the model in the paper's experiments.
+        presets: presets to evaluate, by name.
+        recommended: the model's recommended sampling, which presets are relative to.
+
+    Returns:
+        The experiments by name, in the order of the report.
+    """
     made = (
         _anchors(n_coarse, n_codebooks, sampling),
         _prompts(n_coarse, sampling),
@@ -105,7 +120,7 @@ def _anchors(n_coarse: int, n_codebooks: int, sampling: Sampling) -> Experiment:
         Setting("coarse-to-fine alone", "vamp", Prompt(compression=n_coarse), sampling, beats=True),
     ]
     settings += [Setting(f"random tokens {r:.0%}", "random", ratio=r, beats=True) for r in RATIOS]
-    question = "What can the codec do, and what does nothing but noise score?"
+    question = "What does the codec alone score, and what does noise?"
     return Experiment("anchors", "Between the codec and chance", question, tuple(settings), 0.4)
 
 
@@ -124,12 +139,12 @@ def _baselines(n_coarse: int) -> Experiment:
         for name, prompt in prompts(n_coarse).items()
         for setting in _without_model(name, prompt)
     ]
-    question = "What would holding the last kept frame, or noise, score in the model's place?"
+    question = "What do holding the last kept frame and random tokens score under the same masks?"
     return Experiment("baselines", "The same masks, no model", question, tuple(settings), 0.4)
 
 
 def _without_model(name: str, prompt: Prompt) -> tuple[Setting, Setting]:
-    """What stands beside every prompt: holding the last kept frame, and noise."""
+    """The baselines of a prompt: holding the last kept frame, and random tokens."""
     return (
         Setting(f"{name}: hold", "hold", prompt, beats=True),
         Setting(f"{name}: random", "random", prompt, beats=True),
@@ -157,7 +172,7 @@ def _bitrates(n_coarse: int, sampling: Sampling) -> Experiment:
         for period in BITRATE_PERIODS
         for kept in depths
     )
-    question = "As a codec: how does the error fall with what is sent?"
+    question = "Used as a codec: how does the error fall with the bitrate?"
     return Experiment("bitrates", "Bitrates (the paper's figure 5)", question, settings, 0.35)
 
 
@@ -168,11 +183,11 @@ def _presets(presets: Mapping[str, Preset], recommended: RecommendedSampling) ->
         sampling = recommended.resolve(preset.profile, preset.sampling)
         settings.append(Setting(name, "vamp", preset.prompt, sampling, beats=True))
         settings += _without_model(name, preset.prompt)
-    question = "What do the presets keep, beside holding the last kept frame and noise?"
+    question = "What do the presets keep, compared with holding the last kept frame and noise?"
     return Experiment("presets", "The presets", question, tuple(settings), 0.35)
 
 
-ASKED_FOR = ("presets",)  # run only where named: they are no part of the paper, and many
+OPTIONAL = ("presets",)  # run only when named: many settings, and not part of the paper
 QUICK = {
     "anchors": ("real", "codec", "coarse", "random tokens 50", "random tokens 100"),
     "prompts": ("compression", "periodic", "inpaint 2", "beat"),
@@ -184,7 +199,7 @@ QUICK = {
 
 
 def quick(experiment: Experiment) -> Experiment:
-    """The same question with fewer settings, on fewer of the clips."""
+    """A short version of an experiment: fewer settings on fewer clips."""
     few = tuple(s for s in experiment.settings if s.name.startswith(QUICK[experiment.name]))
     if experiment.name == "bitrates":
         few = tuple(s for s in few if "2 codebooks" not in s.name)
@@ -192,24 +207,40 @@ def quick(experiment: Experiment) -> Experiment:
 
 
 def bits_per_second(mask: Tensor, frame_rate_hz: float, vocab_size: int) -> float:
-    """What the kept tokens of a mask bool (N, T) weigh, log2(vocabulary) bits each."""
+    """Bitrate of the kept tokens, log2(vocab_size) bits each.
+
+    Args:
+        mask: bool (N, T), True = masked.
+        frame_rate_hz: frames per second.
+        vocab_size: tokens per codebook.
+
+    Returns:
+        Bits per second.
+    """
     kept = int((~mask).sum()) * math.log2(vocab_size)
     return kept * frame_rate_hz / mask.shape[-1]
 
 
 def ratio_mask(codes: Tensor, ratio: float, rng: torch.Generator) -> Tensor:
-    """A mask of independent tokens, each True with probability ``ratio``: bool like ``codes``."""
+    """Sample a mask, bool of the shape of ``codes``, each token True with probability ``ratio``."""
     return torch.rand(codes.shape, generator=rng) < ratio
 
 
-def chosen(available: dict[str, Experiment], names: Sequence[str]) -> list[Experiment]:
-    """The experiments of these names, in the order of the table; for none the paper's.
+def select(available: dict[str, Experiment], names: Sequence[str]) -> list[Experiment]:
+    """Select experiments by name.
 
-    "anchors" is always among them: the others are read against it. Raises ValueError for a name
-    that there is not.
+    Args:
+        available: all experiments by name.
+        names: names to select; none selects the paper's.
+
+    Returns:
+        The experiments in the order of ``available``, always with "anchors", their reference.
+
+    Raises:
+        UserError: a name is unknown.
     """
     for name in names:
         if name not in available:
             raise UserError(f"no experiment '{name}'; there are {', '.join(available)}")
-    wanted = set(names or set(available) - set(ASKED_FOR)) | {"anchors"}
+    wanted = set(names or set(available) - set(OPTIONAL)) | {"anchors"}
     return [experiment for name, experiment in available.items() if name in wanted]

@@ -1,10 +1,10 @@
-"""Distances between two sets of sounds that need not pair: Frechet, and by kernel.
+"""Distances between two unpaired sets of embeddings: Frechet distance and kernel distance.
 
 Frechet audio distance: Kilgour et al., arXiv 1812.08466; its bias falls as 1 / n and is taken out
 by extrapolation to infinitely many clips (Chong and Forsyth, arXiv 1911.07023; for audio Gui et
 al., arXiv 2311.01616). Kernel audio distance: Chung et al., arXiv 2502.15602, unbiased by itself.
-A clip is never held against what was made of it: only other clips tell whether it sounds like
-music of this kind.
+A clip is never compared with audio generated from it: only other clips show whether the result
+belongs to the same kind of music.
 """
 
 from __future__ import annotations
@@ -15,17 +15,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-AXES = 16  # principal axes of the real music in which the Frechet distance is taken
+AXES = 16  # principal axes of the real music in which the Frechet distance is computed
 SHARES = (0.6, 0.7, 0.85, 1.0)  # of the clips, for the extrapolation
-DRAWS = 24  # random halves of the clips that the extrapolation is averaged over
-LEAST_REAL = 4  # real clips; of fewer, no half says how they vary
-KERNEL_SCALE = 100.0  # the kernel distance is told in hundredths, as its authors do
+RESAMPLES = 24  # random splits of the clips that the extrapolation is averaged over
+MIN_REAL_CLIPS = 4  # with fewer, a half has no covariance
+KERNEL_SCALE = 100.0  # the kernel distance is reported in hundredths, as by its authors
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """Frechet distance of the Gaussians fitted to two sets of points, float (n, D) and (m, D).
+    """Frechet distance of the Gaussians fitted to two sets of embeddings.
 
-    |mean difference|^2 + tr(A + B - 2 (A B)^(1/2)). Raises ValueError below 2 points.
+    |mean difference|^2 + tr(A + B - 2 (A B)^(1/2)), with the covariances A and B.
+
+    Args:
+        first: float (n, D).
+        second: float (m, D).
+
+    Returns:
+        The squared distance, at least 0.
+
+    Raises:
+        ValueError: a set has fewer than 2 points.
     """
     if len(first) < 2 or len(second) < 2:
         raise ValueError(f"sets of {len(first)} and {len(second)} points; at least 2 are needed")
@@ -39,27 +49,43 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class Axes:
-    """Where the real music varies: its mean, float (D,), and its main directions, float (D, n).
+class PrincipalAxes:
+    """Principal axes of the real music's embeddings.
 
-    A set of few clips tells little of a covariance in many dimensions, so distances are taken in
-    these directions, and in one more: how far a point lies off all of them. Without it, a sound
-    unlike any music could not be told from music.
+    A few clips do not determine a covariance in many dimensions, so distances are computed along
+    the principal axes and along one more coordinate, the distance from their subspace. Without it,
+    audio unlike any music could not be distinguished from music.
+
+    Attributes:
+        centre: mean, float (D,).
+        directions: principal axes, float (D, n).
     """
 
     centre: Tensor
     directions: Tensor
 
     @classmethod
-    def of(cls, points: Tensor, n_axes: int = AXES) -> Axes:
-        """The axes of real points float (m, D): at most one for every 8 of them."""
+    def of(cls, points: Tensor, n_axes: int = AXES) -> PrincipalAxes:
+        """Fit the axes to the embeddings of real music.
+
+        Args:
+            points: float (m, D).
+            n_axes: number of axes at most; there is at most one per 8 points.
+        """
         n = max(1, min(n_axes, len(points) // 8, points.shape[1]))
         centre = points.double().mean(0)
         centred = points.double() - centre
         return cls(centre, torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -n:].flip(1))
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Points float (m, D) in the axes and off them: float (m, n + 1)."""
+        """Project embeddings.
+
+        Args:
+            points: float (m, D).
+
+        Returns:
+            Coordinates along the axes, then the distance from their subspace: float (m, n + 1).
+        """
         centred = points.double() - self.centre
         along = centred @ self.directions
         off = (centred - along @ self.directions.T).norm(dim=1, keepdim=True)
@@ -70,30 +96,41 @@ def frechet_at_infinity(
     made: Sequence[Tensor],
     clips: Sequence[int],
     real: Sequence[Tensor],
-    draws: int = DRAWS,
+    n_resamples: int = RESAMPLES,
     seed: int = 0,
     without: Collection[int] = (),
 ) -> float:
-    """Frechet distance as it would be with infinitely many clips; may fall below 0 by chance.
+    """Frechet distance extrapolated to infinitely many clips; may be slightly negative by chance.
 
-    made: points float (patches, D) of each sound, ``clips`` the number of the real clip it was made
-    of; real: points of every real clip. Each draw holds made sounds against real clips of other
-    numbers, at several sizes; a line through the distances over 1 / size tells the limit.
-    without: numbers to leave out of every draw. The draws do not depend on what was made or left
-    out, so distances that are held against each other differ by the sounds alone.
-    Raises ValueError below 4 real clips.
+    Each resample compares generated audio with other real clips, at several set sizes; a line
+    through the distances over 1 / size is extrapolated to 0. The resamples do not depend on what
+    was generated or left out, so differences between two distances come from the audio alone.
+
+    Args:
+        made: embeddings of each generated sound, float (patches, D).
+        clips: index of the real clip that each of them was generated from.
+        real: embeddings of every real clip, float (patches, D).
+        n_resamples: number of random splits to average over.
+        seed: of the splits.
+        without: indices of clips to leave out.
+
+    Returns:
+        The squared distance.
+
+    Raises:
+        ValueError: fewer than 4 real clips are left.
     """
     left = set(range(len(real))) - set(without)
-    if len(left) < LEAST_REAL:
-        raise ValueError(f"{len(left)} real clips; at least {LEAST_REAL} are needed")
+    if len(left) < MIN_REAL_CLIPS:
+        raise ValueError(f"{len(left)} real clips; at least {MIN_REAL_CLIPS} are needed")
     rng = torch.Generator().manual_seed(seed)
     takes: dict[int, list[Tensor]] = {}
     for clip, points in zip(clips, made, strict=True):
         takes.setdefault(clip, []).append(points)
     limits = []
-    for _ in range(draws):
+    for _ in range(n_resamples):
         order = [c for c in torch.randperm(len(real), generator=rng).tolist() if c in left]
-        turns = torch.rand(len(real), generator=rng).tolist()  # which take of each clip
+        turns = torch.rand(len(real), generator=rng).tolist()  # selects one take of each clip
         mine = [c for c in order if c in takes][: max(2, len(left) // 2)]
         others = [real[c] for c in order if c not in mine]
         ours = [takes[c][int(turns[c] * len(takes[c]))] for c in mine]
@@ -107,14 +144,14 @@ def _share(points: Sequence[Tensor], share: float) -> Tensor:
 
 
 def _limit(x: list[float], y: list[float]) -> float:
-    """Where the line of least squares through the points meets x = 0."""
+    """Intercept of the least-squares line through the points."""
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
     slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
     return mean_y - slope / sum((a - mean_x) ** 2 for a in x) * mean_x
 
 
 def bandwidth(points: Tensor) -> float:
-    """The kernel's width: the median distance between real points float (m, D)."""
+    """Bandwidth of the kernel: the median distance between real embeddings, float (m, D)."""
     return float(torch.nn.functional.pdist(points.double()).median().clamp(min=1e-9))
 
 
@@ -123,12 +160,23 @@ def kernel_distance(
 ) -> float:
     """Squared maximum mean discrepancy with a Gaussian kernel, in hundredths, unbiased.
 
-    made float (n, D), real float (m, D); the clip of each point int64 (n,), (m,). Pairs of one
-    clip are left out everywhere, so real music against itself is 0 and may fall below by chance.
-    width: of the kernel, see :func:`bandwidth`. Raises ValueError below 2 clips.
+    Pairs from the same clip are left out, so real music compared with itself scores 0 on average.
+
+    Args:
+        made: embeddings of generated audio, float (n, D).
+        made_clips: clip of each of them, int64 (n,).
+        real: embeddings of real music, float (m, D).
+        real_clips: clip of each of them, int64 (m,).
+        width: bandwidth of the kernel, see :func:`bandwidth`.
+
+    Returns:
+        The distance, which may be slightly negative by chance.
+
+    Raises:
+        ValueError: a set has fewer than 2 clips.
     """
     if len(real_clips.unique()) < 2 or len(made_clips.unique()) < 2:
-        raise ValueError("one clip cannot be held against another; at least 2 are needed")
+        raise ValueError("kernel distance of fewer than 2 clips; at least 2 are needed")
     total = 0.0
     for first, a, second, b, sign in (
         (made, made_clips, made, made_clips, 1.0),

@@ -1,8 +1,8 @@
-"""How sure a figure is: the jackknife over clips.
+"""Confidence intervals by the jackknife over clips.
 
-Clips are left out in turn, with all that was made of them, and the figure is taken again; its
-spread tells the standard error whatever the figure is (Efron, "The Jackknife, the Bootstrap and
-Other Resampling Plans", 1982). Takes of a clip go together, so seeds are counted in.
+Clips are left out in turn, with everything generated from them, and the statistic is recomputed;
+its spread gives the standard error of any statistic (Efron, "The Jackknife, the Bootstrap and Other
+Resampling Plans", 1982). Takes of a clip are left out together, which accounts for their seeds.
 """
 
 from __future__ import annotations
@@ -13,33 +13,43 @@ from dataclasses import dataclass
 
 from scipy.stats import t as student
 
-GROUPS = 12  # at most so many times is a part of the clips left out
+GROUPS = 12  # number of jackknife groups at most
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and half the width of its 95 % interval (nan where one clip was all)."""
+    """An estimate with its confidence interval.
+
+    Attributes:
+        value: the estimate.
+        half: half the width of its 95 % interval, nan for too few clips.
+    """
 
     value: float
     half: float
 
     @property
     def low(self) -> float:
-        """The interval's lower end."""
+        """Lower end of the interval."""
         return self.value - self.half
 
     @property
     def high(self) -> float:
-        """The interval's upper end."""
+        """Upper end of the interval."""
         return self.value + self.half
 
 
 def jackknife(clips: Sequence[int], figure: Callable[[Sequence[int]], float]) -> Estimate:
-    """``figure`` of all the clips with its interval.
+    """Estimate a statistic over clips with its 95 % interval.
 
-    clips: their numbers; figure: of any subset of them. Fewer than 3 clips have no interval, nor
-    has a figure that is nan where some are left out.
+    Args:
+        clips: numbers of the clips.
+        figure: the statistic of any subset of them.
+
+    Returns:
+        The estimate. The interval is nan for fewer than 3 clips, or where the statistic of a
+        subset is nan.
     """
     centre = figure(clips)
     n = min(GROUPS, len(clips))

@@ -1,4 +1,4 @@
-"""Multiscale mel error: how different two sounds are to the ear, whatever their phase.
+"""Multiscale mel error: a perceptual distance of two signals that ignores phase.
 
 Source: arXiv 2307.04686, section 4.2 (windows of 2048 and 512 samples, 150 and 80 bands, L1 of
 log10 mel magnitudes).
@@ -13,11 +13,21 @@ from vampnet.audio.mel import mel_bands
 
 SCALES = ((2048, 150), (512, 80))  # FFT length in samples, mel bands
 Levels = tuple[Tensor, ...]
-FLOOR = 1e-5  # mel magnitude below which levels count as equal
+FLOOR = 1e-5  # smaller mel magnitudes are clamped to it
 
 
 def log_mel(audio: Tensor, rate_hz: int, n_fft: int, n_mels: int) -> Tensor:
-    """log10 mel magnitudes, hop n_fft / 4: float (..., S) to (..., n_mels, frames)."""
+    """log10 mel magnitudes with a hop of n_fft / 4.
+
+    Args:
+        audio: float (..., S).
+        rate_hz: its sample rate in Hz.
+        n_fft: FFT length in samples.
+        n_mels: number of mel bands.
+
+    Returns:
+        float (..., n_mels, frames).
+    """
     window = torch.hann_window(n_fft, dtype=audio.dtype, device=audio.device)
     flat = audio.reshape(-1, audio.shape[-1])
     spectrum = torch.stft(
@@ -29,14 +39,31 @@ def log_mel(audio: Tensor, rate_hz: int, n_fft: int, n_mels: int) -> Tensor:
 
 
 def levels(audio: Tensor, rate_hz: int) -> Levels:
-    """A sound float (..., S) in both scales: log10 mel magnitudes, float (..., bands, frames)."""
+    """log10 mel magnitudes at every scale.
+
+    Args:
+        audio: float (..., S).
+        rate_hz: its sample rate in Hz.
+
+    Returns:
+        One float (..., bands, frames) per scale.
+    """
     return tuple(log_mel(audio, rate_hz, n_fft, n_mels) for n_fft, n_mels in SCALES)
 
 
 def mel_error(first: Tensor, second: Tensor, rate_hz: int) -> float:
-    """Mean |difference| of log10 mel magnitudes, added over both scales; 0 for equal sounds.
+    """Mean absolute difference of log10 mel magnitudes, summed over both scales.
 
-    Both float (..., S) of one shape, at least 2048 samples. Raises ValueError otherwise.
+    Args:
+        first: float (..., S), at least 2048 samples.
+        second: of the same shape.
+        rate_hz: sample rate of both in Hz.
+
+    Returns:
+        The error, 0 for equal signals.
+
+    Raises:
+        ValueError: the shapes differ, or are too short.
     """
     if first.shape != second.shape or first.shape[-1] < SCALES[0][0]:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""MusiCNN: a small network that was trained to tag music, and hears what a tag is made of.
+"""MusiCNN: a small convolutional network trained to tag music, used for its embedding.
 
 Source: Pons and Serra, "musicnn: Pre-trained convolutional neural networks for music audio
 tagging" (arXiv 1909.06654); architecture from Pons et al., "End-to-end learning for music audio
@@ -19,11 +19,11 @@ from vampnet.audio.mel import mel_bands
 
 RATE_HZ = 16000
 N_FFT, HOP, N_MELS = 512, 256, 96  # samples, samples, bands
-PATCH_FRAMES = 187  # 3 s, what the network was trained on
-WIDTH = 200  # of the embedding: the layer before the tags
+PATCH_FRAMES = 187  # 3 s, the network's input length
+WIDTH = 200  # of the embedding, the penultimate layer
 WEIGHTS = Path(__file__).parents[1] / "weights" / "musicnn" / "msd_musicnn.safetensors"
 NORM_EPS = 1e-3  # TensorFlow's default
-TIMBRAL_BANDS = (38, 67)  # filters as high as 0.4 and 0.7 of the spectrum, 7 frames long
+TIMBRAL_BANDS = (38, 67)  # filters over 0.4 and 0.7 of the mel bands, 7 frames long
 TEMPORAL_FRAMES = (128, 64, 32)  # filters one band high
 # The 50 most frequent tags of the Million Song Dataset, in the order of the outputs.
 TAGS = (
@@ -37,8 +37,8 @@ TAGS = (
 )  # fmt: skip
 
 
-class Heard(nn.Module):
-    """Filters over the spectrogram, of which the loudest place on the frequency axis counts."""
+class FrontEndFilter(nn.Module):
+    """Convolution over the spectrogram, max-pooled over frequency."""
 
     def __init__(self, n_filters: int, frames: int, bands: int):
         super().__init__()
@@ -46,14 +46,16 @@ class Heard(nn.Module):
         self.norm = nn.BatchNorm2d(n_filters, eps=NORM_EPS)
 
     def forward(self, levels: Tensor) -> Tensor:
-        """Levels float (B, 1, T, bands) to (B, filters, T)."""
-        missing = self.convolution.kernel_size[0] - 1  # an even filter looks further ahead
+        """Map log-mel levels float (B, 1, T, bands) to float (B, filters, T)."""
+        missing = (
+            self.convolution.kernel_size[0] - 1
+        )  # "same" padding; an even filter gets more on the right
         padded = F.pad(levels, (0, 0, missing // 2, missing - missing // 2))
         return self.norm(torch.relu(self.convolution(padded))).amax(-1)
 
 
-class Middle(nn.Module):
-    """A convolution over 7 frames of all channels."""
+class MidEndConvolution(nn.Module):
+    """Convolution over 7 frames of all channels."""
 
     def __init__(self, width: int, n_filters: int):
         super().__init__()
@@ -61,7 +63,7 @@ class Middle(nn.Module):
         self.norm = nn.BatchNorm1d(n_filters, eps=NORM_EPS)
 
     def forward(self, channels: Tensor) -> Tensor:
-        """Float (B, width, T) to (B, filters, T)."""
+        """Map float (B, width, T) to float (B, filters, T)."""
         weight = self.convolution.weight[:, 0].transpose(1, 2)
         made = F.conv1d(channels, weight, self.convolution.bias, padding=3)
         return self.norm(torch.relu(made))
@@ -73,10 +75,10 @@ class MusiCNN(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(1, eps=NORM_EPS)
-        self.timbral = nn.ModuleList(Heard(204, 7, bands) for bands in TIMBRAL_BANDS)
-        self.temporal = nn.ModuleList(Heard(51, frames, 1) for frames in TEMPORAL_FRAMES)
+        self.timbral = nn.ModuleList(FrontEndFilter(204, 7, bands) for bands in TIMBRAL_BANDS)
+        self.temporal = nn.ModuleList(FrontEndFilter(51, frames, 1) for frames in TEMPORAL_FRAMES)
         front = 204 * len(TIMBRAL_BANDS) + 51 * len(TEMPORAL_FRAMES)
-        self.middle = nn.ModuleList(Middle(width, 64) for width in (front, 64, 64))
+        self.middle = nn.ModuleList(MidEndConvolution(width, 64) for width in (front, 64, 64))
         pooled = 2 * (front + 3 * 64)
         self.pool_norm = nn.BatchNorm1d(pooled, eps=NORM_EPS)
         self.dense = nn.Linear(pooled, WIDTH)
@@ -84,9 +86,9 @@ class MusiCNN(nn.Module):
         self.tags = nn.Linear(WIDTH, len(TAGS))
 
     def forward(self, levels: Tensor) -> Tensor:
-        """Patches float (B, T, 96) of :func:`log_mel_patches` to embeddings float (B, 200)."""
-        heard = self.norm(levels[:, None])
-        front = torch.cat([f(heard) for f in (*self.timbral, *self.temporal)], 1)
+        """Embed patches of :func:`log_mel_patches`, float (B, T, 96), as float (B, 200)."""
+        normed = self.norm(levels[:, None])
+        front = torch.cat([f(normed) for f in (*self.timbral, *self.temporal)], 1)
         first = self.middle[0](front)
         second = self.middle[1](first) + first
         third = self.middle[2](second) + second
@@ -95,13 +97,13 @@ class MusiCNN(nn.Module):
         return self.dense_norm(torch.relu(self.dense(self.pool_norm(pooled))))
 
     def tag_probabilities(self, embedding: Tensor) -> Tensor:
-        """How likely each of TAGS is: embeddings float (B, 200) to float (B, 50)."""
+        """Probability of each of ``TAGS``: embeddings float (B, 200) to float (B, 50)."""
         return torch.sigmoid(self.tags(embedding))
 
 
 @cache
 def load() -> MusiCNN:
-    """The network with the weights of the package, in evaluation mode; read once."""
+    """Load the network with the bundled weights, in evaluation mode; cached."""
     with torch.device("meta"):
         network = MusiCNN()
     state = {name: value.float() for name, value in load_file(WEIGHTS).items()}
@@ -111,9 +113,14 @@ def load() -> MusiCNN:
 
 
 def log_mel_patches(audio: Tensor, hop_s: float) -> Tensor:
-    """Log-mel patches of 3 s, one every ``hop_s``: float (S,) at 16 kHz to (patches, 187, 96).
+    """Cut audio into log-mel patches of 3 s.
 
-    Audio that is shorter than a patch is repeated, as in the network's training.
+    Args:
+        audio: mono, float (S,) at 16 kHz; shorter than a patch it is repeated, as in training.
+        hop_s: seconds from one patch to the next.
+
+    Returns:
+        float (patches, 187, 96).
     """
     shortest = (PATCH_FRAMES - 1) * HOP
     if len(audio) < shortest:

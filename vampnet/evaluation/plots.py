@@ -1,4 +1,4 @@
-"""The paper's three figures, drawn from our figures."""
+"""Plots of the paper's three figures from our own results."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DPI = 130
-MODEL, HOLD, RANDOM, QUIET = "#1f5f99", "#e0a13a", "#b5483a", "#777777"
+MODEL, HOLD, RANDOM, GREY = "#1f5f99", "#e0a13a", "#b5483a", "#777777"
 SHADES = ("#12344f", "#1f7a8c", "#e0a13a")
-ROOM = 1.2  # a step count nearer to the last one is not named: it would be written over it
+MIN_TICK_RATIO = 1.2  # closer step counts get no label, which would overlap
 FRECHET_LABEL, MEL_LABEL = f"Frechet distance ({PLAIN})", "mel error"
 
 
-def draw(scores: Scores, folder: Path) -> dict[str, Path]:
-    """Write a picture for each experiment that was run: its name and its png."""
+def save_plots(scores: Scores, folder: Path) -> dict[str, Path]:
+    """Write a plot for each experiment that was run.
+
+    Args:
+        scores: results of the evaluation.
+        folder: where the plots are written; created if missing.
+
+    Returns:
+        Path of the png by the experiment's name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for name, plot in (("steps", _steps), ("prompts", _prompts), ("bitrates", _bitrates)):
@@ -49,7 +57,7 @@ def _figure() -> tuple[Any, list[Axes]]:
 def _curve(
     axes: Axes, scores: Scores, x: dict[str, float], measure: str, colour: str, label: str = ""
 ) -> None:
-    """A line through the settings' figures, with their intervals."""
+    """Plot a line through the settings' scores, with error bars."""
     found = [(at, scores.estimate(name, measure)) for name, at in x.items() if scores.n_clips(name)]
     found = [(at, e) for at, e in found if not math.isnan(e.value)]
     axes.errorbar(
@@ -66,7 +74,7 @@ def _curve(
 
 
 def _level(axes: Axes, scores: Scores, setting: str, measure: str, colour: str) -> None:
-    """A dashed line at an anchor's figure."""
+    """Plot a dashed line at the score of a reference setting."""
     value = scores.estimate(setting, measure).value
     if not math.isnan(value):
         axes.axhline(value, color=colour, linestyle="--", linewidth=1, label=setting)
@@ -77,12 +85,12 @@ def _anchors(axes: Axes, scores: Scores, measure: str) -> None:
     if measure.startswith(FRECHET):
         _level(axes, scores, "real music", measure, "#3a7d44")
     if codecs:
-        _level(axes, scores, codecs[0], measure, QUIET)
+        _level(axes, scores, codecs[0], measure, GREY)
     _level(axes, scores, "random tokens 100%", measure, RANDOM)
 
 
 def _legend(axes: Axes) -> None:
-    """Above both plots, where it hides nothing."""
+    """Put the legend above both plots."""
     handles, labels = axes.get_legend_handles_labels()
     axes.figure.legend(  # pyright: ignore[reportCallIssue]
         handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8, frameon=False
@@ -100,7 +108,10 @@ def _steps(scores: Scores, axes: list[Axes]) -> bool:
         _anchors(one, scores, measure)
         one.set_xscale("log")
         before = (0.0, *x.values())
-        named = [f"{v:g}" if v > ROOM * b else "" for b, v in zip(before, x.values(), strict=False)]
+        named = [
+            f"{v:g}" if v > MIN_TICK_RATIO * b else ""
+            for b, v in zip(before, x.values(), strict=False)
+        ]
         one.set_xticks(list(x.values()), named)
         one.minorticks_off()
         one.set_xlabel("sampling steps")

@@ -1,4 +1,4 @@
-"""Whether a region is left alone where nothing was asked for, and joins where something was."""
+"""Checks of range edits: the region is unchanged outside the ranges, without clicks at edges."""
 
 from __future__ import annotations
 
@@ -7,22 +7,28 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vampnet.evaluation.clips import Clip
-from vampnet.evaluation.seams import click_db, outside_error
+from vampnet.evaluation.artifacts import click_db, outside_error
+from vampnet.evaluation.clips import MusicClip
 from vampnet.model import Sampling
 from vampnet.pipeline import Pipeline
 from vampnet.prompt import Prompt
 
-RANGES = ((0.2, 0.4), (0.6, 0.75))  # of the clip's length
+RANGES = ((0.2, 0.4), (0.6, 0.75))  # start and end, as shares of the clip's length
 CLIPS = 4
 
-# Clip sound (S,), rate, what was made (S,), ranges in s -> the region before and after, (S,) each.
+# (clip (S,), rate in Hz, variation (S,), ranges in s) -> the region before and after, (S,) each.
 InPlace = Callable[[Tensor, int, Tensor, Sequence[tuple[float, float]]], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class RangeCheck:
-    """Largest change outside the ranges (full scale 1), and clicks at their edges."""
+    """Result of a range check.
+
+    Attributes:
+        outside: largest absolute change outside the ranges, full scale = 1.
+        click_db: mean increase in sharpness at the edges, see :func:`click_db`.
+        n_clips: number of clips checked.
+    """
 
     outside: float
     click_db: float
@@ -30,11 +36,15 @@ class RangeCheck:
 
 
 def check_ranges(
-    pipeline: Pipeline, clips: Sequence[Clip], sampling: Sampling, in_place: InPlace
+    pipeline: Pipeline, clips: Sequence[MusicClip], sampling: Sampling, in_place: InPlace
 ) -> RangeCheck:
-    """Regenerate two ranges of a few clips and measure what comes back.
+    """Regenerate two ranges of a few clips and compare with the input.
 
-    ``in_place`` puts a variation where the clip was, as the endpoint does.
+    Args:
+        pipeline: the model.
+        clips: of which the first four are used.
+        sampling: of the model.
+        in_place: writes a variation into a region as the endpoint does.
     """
     outside, clicks = [], []
     for clip in clips[:CLIPS]:

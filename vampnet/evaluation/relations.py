@@ -1,7 +1,7 @@
-"""What the paper found, asked of these figures: does it hold, fail, or is it open?
+"""The paper's findings as statistical relations: does each hold, fail, or is it open?
 
-A relation holds where the interval of its difference lies wholly on the expected side, fails where
-it lies wholly on the other, and is open where it covers both.
+A relation holds where the whole interval of its difference is on the expected side, fails where the
+whole interval is on the other side, and is open otherwise.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from vampnet.evaluation.intervals import Estimate
 from vampnet.evaluation.scores import FRECHET, Scores
 
 Verdict = Literal["holds", "open", "fails"]
-NEAR = 0.15  # of the way from 1 step to 12: what counts as close
+NEAR = 0.15  # share of the gain from 1 step to 12 that counts as close
 AMONG_THE_LOWEST = 3
-PLAIN = MusicnnEmbedding.name  # the embedding that every evaluation has; a claim names the others
+PLAIN = MusicnnEmbedding.name  # always measured, so claims name only the others
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A claim, what came of it, and the figures in a few words."""
+    """A claim with its result.
+
+    Attributes:
+        claim: the claim in words.
+        verdict: "holds", "open" or "fails".
+        figures: the numbers behind the verdict.
+    """
 
     claim: str
     verdict: Verdict
@@ -32,14 +38,20 @@ class Relation:
 
 
 def relations(scores: Scores) -> list[Relation]:
-    """Every relation that the measured settings allow to ask; of distances, by each network."""
-    asked: list[Callable[[Scores, str], list[Relation]]] = [_steps, _against_noise, _near_beats]
+    """Test every relation whose settings were measured; those of distances by each network."""
+    by_network: list[Callable[[Scores, str], list[Relation]]] = [
+        _steps,
+        _against_noise,
+        _near_beats,
+    ]
     found = [*_periods(scores), *_bitrates(scores), *_beats(scores)]
-    return found + [r for name in scores.networks for ask in asked for r in ask(scores, name)]
+    return found + [
+        r for name in scores.networks for test in by_network for r in test(scores, name)
+    ]
 
 
 def above(difference: Estimate) -> Verdict:
-    """Whether a difference lies above 0 with its whole interval, or below, or neither."""
+    """Test whether the whole interval of a difference is above 0 ("fails": below 0)."""
     if math.isnan(difference.half):
         return "open"
     if difference.low > 0:
@@ -48,7 +60,7 @@ def above(difference: Estimate) -> Verdict:
 
 
 def within(difference: Estimate, near: float) -> Verdict:
-    """Whether a difference lies in -near..near with its whole interval, or outside, or neither."""
+    """Test whether the whole interval of a difference is within -near..near."""
     if math.isnan(difference.half):
         return "open"
     if max(abs(difference.low), abs(difference.high)) <= near:
@@ -57,7 +69,7 @@ def within(difference: Estimate, near: float) -> Verdict:
 
 
 def _every(verdicts: Sequence[str]) -> Verdict:
-    """Of a claim that holds where all its parts do, and fails where one fails."""
+    """Combine verdicts: holds where all hold, fails where any fails."""
     return "fails" if "fails" in verdicts else "open" if "open" in verdicts else "holds"
 
 
@@ -82,8 +94,8 @@ def _steps(scores: Scores, embedding: str) -> list[Relation]:
         rest = scores.difference("12 steps", "36 steps", frechet)
         near = NEAR * gain.value
         text = f"12 minus 36 steps: {_text(rest)}; "
-        # What is near is told by what twelve steps gain: where that is not clear, nothing is.
-        text += f"near is ±{near:.2g}" if gain.low > 0 else "what is near is not clear"
+        # "Close" is relative to the gain of 12 steps, so it needs a gain that is clear.
+        text += f"close is ±{near:.2g}" if gain.low > 0 else "the gain is not clear"
         verdict = within(rest, near) if gain.low > 0 else "open"
         found.append(Relation(f"{distance}: 12 steps close to 36", verdict, text))
     return found
@@ -112,9 +124,9 @@ def _periods(scores: Scores) -> list[Relation]:
 
 
 def _bitrates(scores: Scores) -> list[Relation]:
-    """Along lines: more codebooks of the same frames, more frames of the same codebooks.
+    """Test along lines: more codebooks of the same frames, or more frames of the same codebooks.
 
-    Between lines one pays for what bits are spent on and not for how many they are.
+    Settings of different lines are not compared: they differ in what the bits are spent on.
     """
     lines = _lines([n for n in scores.made if n.startswith("every ") and scores.n_clips(n)])
     rate = {n: scores.estimate(n, "bits_per_s").value for line in lines for n in line}
@@ -139,7 +151,7 @@ def _bitrates(scores: Scores) -> list[Relation]:
 
 
 def _lines(names: list[str]) -> list[list[str]]:
-    """Settings "every 4. frame, 2 codebooks" that share their frames, and that share codebooks."""
+    """Group settings such as "every 4. frame, 2 codebooks" by equal frames and equal codebooks."""
     lines: dict[str, list[str]] = {}
     for name in names:
         for part in name.removesuffix("s").split(", "):
@@ -148,7 +160,7 @@ def _lines(names: list[str]) -> list[list[str]]:
 
 
 def _prompts(scores: Scores) -> tuple[str | None, list[str]]:
-    """The beat-driven prompt and all prompts; None where they were not measured."""
+    """The beat-driven prompt (None where too few prompts were measured) and all prompts."""
     names = [n for n in scores.made if n.startswith(PROMPT_KINDS) and ":" not in n]
     beat = next((n for n in names if n.startswith("beat")), None)
     return (beat if len(names) >= 3 else None), names
@@ -175,7 +187,7 @@ def _near_beats(scores: Scores, embedding: str) -> list[Relation]:
     place = 1 + sum(scores.estimate(n, frechet).value < own for n in others)
     sides = [above(scores.difference(n, beat, frechet)) for n in others]
     higher, lower = sides.count("holds"), sides.count("fails")
-    # All that is not clearly higher may be lower: it holds where that leaves a place for this one.
+    # Prompts that are not clearly higher may be lower: at most 2 of them may remain.
     verdict: Verdict = "holds" if len(others) - higher < AMONG_THE_LOWEST else "open"
     verdict = "fails" if lower >= AMONG_THE_LOWEST else verdict
     text = f"place {place} of {len(names)}; clearly below {higher}, above {lower} of the others"

@@ -1,4 +1,4 @@
-"""The report: the same content as Markdown, and as one HTML page that needs no other file."""
+"""The report: the same content as Markdown and as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vampnet.evaluation.audio_examples import AudioExample
 from vampnet.evaluation.embeddings import LevelEmbedding
 from vampnet.evaluation.experiments import Experiment
 from vampnet.evaluation.intervals import Estimate
-from vampnet.evaluation.listening import Example
 from vampnet.evaluation.range_checks import RangeCheck
 from vampnet.evaluation.relations import Relation
 from vampnet.evaluation.scores import FRECHET, KERNEL, Scores
 
 Column = tuple[str, str, int, int]
-# Measure, heading, decimals, and whether less (-1), more (+1) or neither (0) is better.
+# Measure, heading, decimals, and whether lower (-1), higher (+1) or neither (0) is better.
 BITS: Column = ("bits_per_s", "bit/s", 0, 0)
 FULL_BAND: Column = (FRECHET + LevelEmbedding.name, "Frechet, full band", 3, -1)
 OF_PAIRS: tuple[Column, ...] = (
@@ -34,33 +34,42 @@ OF_PAIRS: tuple[Column, ...] = (
 )
 FRECHET_DECIMALS = {"musicnn": 2}  # of others: 3
 NOTES = """\
-Every figure is a mean over clips, or a distance between what was made and the real music, with
-half of its 95 % interval (jackknife over clips, all seeds of a clip together). *Frechet*:
-distance in the {axes} of the real music, extrapolated to infinitely many clips; *kernel*:
-unbiased, in hundredths; both hold a sound only against other clips than its own, so the real
-music itself scores about 0. *musicnn* hears nothing above 8 kHz, *full band* hears levels alone.
-*mel error*: the paper's, log10, added over two scales. *chroma*, *onsets*: correlation of chroma
+Every value is a mean over clips, or a distance between generated audio and real music, with half
+of its 95 % interval (jackknife over clips, all seeds of a clip together). *Frechet*: distance in
+the {axes} of the real music, extrapolated to infinitely many clips; *kernel*: unbiased, in
+hundredths; both compare audio only with clips other than its own, so the real music itself scores
+about 0. *musicnn* ignores everything above 8 kHz, *full band* uses levels alone.
+*mel error*: the paper's, log10, summed over two scales. *chroma*, *onsets*: correlation of chroma
 frames, of onset envelopes. *onset F*, *beat F*: 50 and 70 ms. *tempo drift*: half and double
 tempo count as the same. *loudness*, *peak*: absolute difference to the input, before the endpoint
-matches them. *seams*: how much sharper the waveform bends where windows meet and prompts end than
-the input does there; a click is 20 dB and more."""
+matches them. *seams*: how much sharper the waveform bends than the input does where windows meet
+and prompts end; a click is 20 dB or more."""
 OTHERS = """\
  A name such as *{name}* is that of an embedding loaded for this run, with the beginning of its
 weights' hash."""
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What was run: the command, the model and its hash, the music, the machine, how long."""
+class RunMetadata:
+    """Metadata of a run as (name, value): command, model and hash, music, machine, duration."""
 
     lines: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that both forms of the report tell."""
+    """Content of the report.
 
-    facts: Facts
+    Attributes:
+        metadata: how the evaluation was run.
+        experiments: what was run.
+        scores: results.
+        relations: the paper's findings with verdicts.
+        ranges: result of the range check, None where it was not made.
+        plots: path of the plot by experiment.
+    """
+
+    metadata: RunMetadata
     experiments: Sequence[Experiment]
     scores: Scores
     relations: Sequence[Relation]
@@ -68,7 +77,7 @@ class Report:
     plots: Mapping[str, Path]
 
     def columns(self) -> list[Column]:
-        """Bits, both distances by each network's embedding and one by levels, measures of pairs."""
+        """Columns: bitrate, distances by each embedding, measures of pairs."""
         distances = [
             column
             for name in self.scores.networks
@@ -80,13 +89,13 @@ class Report:
         return [BITS, *distances, FULL_BAND, *OF_PAIRS]
 
     def notes(self) -> str:
-        """What the columns mean."""
+        """Explanation of the columns."""
         others = [name for name in self.scores.networks if name not in FRECHET_DECIMALS]
         notes = NOTES.format(axes=_axes(self.scores.n_axes))
         return notes + (OTHERS.format(name=others[0]) if others else "")
 
     def table(self, experiment: Experiment) -> tuple[list[str], list[list[str]]]:
-        """Headings and rows of an experiment, without columns that none of its settings has."""
+        """Headings and rows of an experiment, without columns that are empty."""
         names = [s.name for s in experiment.settings if self.scores.n_clips(s.name)]
         cells = {
             measure: [_cell(self.scores.estimate(n, measure), digits, measure) for n in names]
@@ -101,7 +110,7 @@ class Report:
         return heads, rows
 
     def range_sentence(self) -> str:
-        """What came of the check of ranges; empty where it was not made."""
+        """Result of the range check as a sentence, "" where it was not made."""
         if self.ranges is None:
             return ""
         r = self.ranges
@@ -113,7 +122,7 @@ class Report:
 
 
 def _axes(counts: Mapping[str, int]) -> str:
-    """How many axes the distances were taken in, by embedding where that differs."""
+    """Number of axes of the distances, by embedding where it differs."""
     if len(set(counts.values())) == 1:
         n = next(iter(counts.values()))
         return f"{n} main ax{'i' if n == 1 else 'e'}s"
@@ -135,9 +144,14 @@ def _cell(estimate: Estimate, digits: int, measure: str) -> str:
 
 
 def markdown(report: Report) -> str:
-    """The report as Markdown; pictures are named, relative to the report."""
-    parts = ["# Evaluation", "", *(f"- {name}: {value}" for name, value in report.facts.lines), ""]
-    parts += ["## What the paper found, and what was found here", ""]
+    """Format the report as Markdown, with relative links to the plots."""
+    parts = [
+        "# Evaluation",
+        "",
+        *(f"- {name}: {value}" for name, value in report.metadata.lines),
+        "",
+    ]
+    parts += ["## The paper's findings, and the results here", ""]
     parts += markdown_table(["relation", "here", "figures"],
                    [[r.claim, r.verdict, r.figures] for r in report.relations])  # fmt: skip
     if report.ranges is not None:
@@ -151,22 +165,22 @@ def markdown(report: Report) -> str:
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table."""
+    """Format a Markdown table, one string per line."""
     lines = [heads, ["---"] * len(heads), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def page(report: Report, examples: Sequence[Example]) -> str:
-    """The report as one HTML page with its pictures and sounds inside."""
-    facts = "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in report.facts.lines)
+def page(report: Report, examples: Sequence[AudioExample]) -> str:
+    """Format the report as one HTML page with embedded plots and audio."""
+    metadata = "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in report.metadata.lines)
     verdicts = "".join(
         f"<tr><td>{_text(r.claim)}</td><td class='{r.verdict}'>{r.verdict}</td>"
         f"<td>{_text(r.figures)}</td></tr>"
         for r in report.relations
     )
     parts = [
-        f"<h1>Evaluation</h1><dl>{facts}</dl>",
-        "<h2>What the paper found, and what was found here</h2><div class='wide'><table><thead><tr>"
+        f"<h1>Evaluation</h1><dl>{metadata}</dl>",
+        "<h2>The paper's findings, and the results here</h2><div class='wide'><table><thead><tr>"
         "<th>relation</th><th>here</th><th>figures</th></tr></thead>"
         f"<tbody>{verdicts}</tbody></table></div>",
         f"<p>{_text(report.range_sentence())}</p>",
@@ -179,7 +193,7 @@ def page(report: Report, examples: Sequence[Example]) -> str:
                 f"<img alt='{_text(experiment.title)}' src='data:image/png;base64,{data}'>"
             )
         parts.append(_html_table(*report.table(experiment)))
-    parts += [_listening(examples), f"<h2>The measures</h2><p>{_emphasis(report.notes())}</p>"]
+    parts += [_audio_section(examples), f"<h2>The measures</h2><p>{_emphasis(report.notes())}</p>"]
     return PAGE.replace("BODY", "\n".join(part for part in parts if part))
 
 
@@ -192,10 +206,10 @@ def _html_table(heads: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def _listening(examples: Sequence[Example]) -> str:
+def _audio_section(examples: Sequence[AudioExample]) -> str:
     if not examples:
         return ""
-    parts = ["<h2>To hear</h2>"]
+    parts = ["<h2>Audio examples</h2>"]
     for number, clip in dict.fromkeys((e.number, e.clip) for e in examples):
         parts.append(f"<h3>{_text(clip)}</h3><div class='sounds'>")
         for e in [e for e in examples if e.number == number]:

@@ -1,8 +1,9 @@
-"""Runs settings over clips and keeps every result, so that a stopped evaluation goes on.
+"""Runs settings over clips and caches every result, so that a stopped evaluation can resume.
 
-A result is kept under a hash of all it depends on: the model's files, the clip's samples, the
-setting, the seed, the measures; its points, under the names of the embeddings. Whatever changes is
-measured anew, the rest is read back; another embedding hears the sound of the tokens kept.
+The cache key is a hash of everything a result depends on: the model's files, the clip's samples,
+the setting, the seed, the measures; embeddings are stored under their names. What has changed is
+measured again, the rest is read from the cache; a further embedding is computed from the audio of
+the cached tokens.
 """
 
 from __future__ import annotations
@@ -23,27 +24,33 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vampnet import checkpoints
+from vampnet.evaluation.artifacts import click_db, mask_transitions
 from vampnet.evaluation.baselines import hold_last, random_tokens
-from vampnet.evaluation.clips import Clip
-from vampnet.evaluation.embeddings import Embedding, embed, offline
+from vampnet.evaluation.clips import MusicClip
+from vampnet.evaluation.embeddings import Embedding, bundled_embeddings, embed
 from vampnet.evaluation.experiments import Experiment, Setting, bits_per_second, ratio_mask
-from vampnet.evaluation.musical import Heard, compare, hear
-from vampnet.evaluation.seams import click_db, turns
+from vampnet.evaluation.musical import AudioFeatures, compare, extract_features
 from vampnet.model.windowed_generation import FINE_WINDOW
 from vampnet.model.windows import stretches
 from vampnet.pipeline import Pipeline
 from vampnet.prompt.beats import NO_BEATS, Beats, track
 from vampnet.system.atomic_file import whole_path
 
-MEASURES = 3  # counted up when a measure changes: older results are then made anew
-EXAMPLES = 2  # clips whose tokens are given back, so that the report can play them
+MEASURES = 3  # version of the measures; increasing it invalidates cached results
+EXAMPLES = 2  # clips whose tokens are returned, for the report's audio examples
 Found = TypeVar("Found")
-EDGE_FRAMES = 20  # kept and generated for so long on both sides: an edge that may click
+EDGE_FRAMES = 20  # minimum length of both sides of a mask edge that is checked for clicks
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured on one sound: figures and points by name, tokens if it has any."""
+    """Result of a trial.
+
+    Attributes:
+        figures: measures by name.
+        points: embeddings by name, float (patches, dims).
+        codes: tokens, int64 (N, T); None for real music.
+    """
 
     figures: dict[str, float]
     points: dict[str, Tensor]
@@ -51,28 +58,38 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One sound to make and measure."""
+class Trial:
+    """A clip to vary under a setting with a seed, and to measure."""
 
     setting: Setting
-    clip: Clip
+    clip: MusicClip
     seed: int
 
 
-def jobs_of(experiments: Sequence[Experiment], clips: Sequence[Clip], seeds: int) -> list[Job]:
-    """Every sound that the experiments ask for, clip by clip; the real music of all the clips."""
+def trials_of(
+    experiments: Sequence[Experiment], clips: Sequence[MusicClip], seeds: int
+) -> list[Trial]:
+    """List every trial of the experiments, clip by clip.
+
+    Args:
+        experiments: each runs on its share of the clips, at least 3; real music on all of them.
+        clips: the clips.
+        seeds: number of seeds for settings that depend on one.
+    """
     found = []
     for clip in clips:
         for experiment in experiments:
             n = max(3, math.ceil(experiment.share * len(clips)))
             for setting in experiment.settings:
                 if setting.source == "real" or clip.number < n:
-                    found += [Job(setting, clip, s) for s in range(seeds if setting.draws else 1)]
+                    found += [
+                        Trial(setting, clip, s) for s in range(seeds if setting.is_random else 1)
+                    ]
     return found
 
 
 def model_hash(name_or_folder: str | Path) -> str:
-    """A hash of every file of a model."""
+    """Hash of every file of a model, given by name or folder."""
     digest = hashlib.sha256()
     folder = checkpoints.resolve(name_or_folder)
     for path in sorted(
@@ -83,8 +100,15 @@ def model_hash(name_or_folder: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
-class Bench:
-    """A model and the ways to hear, ready to run jobs; inputs are encoded and heard once."""
+class EvaluationRunner:
+    """Runs trials of one model; every clip is encoded and analysed once.
+
+    Args:
+        pipeline: the model.
+        model: hash of its files, part of the cache key.
+        cache: folder of the results.
+        embeddings: to compute, by default those that need no download.
+    """
 
     def __init__(
         self,
@@ -95,60 +119,60 @@ class Bench:
     ):
         self.pipeline, self.model, self.cache = pipeline, model, cache
         self.rate_hz = pipeline.codec.sample_rate
-        self.embeddings = tuple(embeddings or offline(self.rate_hz))
-        self._inputs: dict[int, tuple[Tensor, Heard]] = {}
+        self.embeddings = tuple(embeddings or bundled_embeddings(self.rate_hz))
+        self._inputs: dict[int, tuple[Tensor, AudioFeatures]] = {}
         self._grids: dict[int, Beats] = {}
         self._lock = Lock()
 
-    def place(self, job: Job) -> Path:
-        """Where the result of a job is kept."""
-        model = "" if job.setting.source == "real" else self.model
-        setting = repr(job.setting).partition("source=")[2]  # its name is no part of the content
-        on = (MEASURES, model, setting, job.clip.content, job.seed)
+    def cache_path(self, trial: Trial) -> Path:
+        """Path of a trial's result in the cache."""
+        model = "" if trial.setting.source == "real" else self.model
+        setting = repr(trial.setting).partition("source=")[2]  # without its name
+        on = (MEASURES, model, setting, trial.clip.content, trial.seed)
         return self.cache / f"{hashlib.sha256(repr(on).encode()).hexdigest()[:32]}.safetensors"
 
-    def run(self, job: Job) -> Result:
-        """The result of a job, read back where it was made before; with these embeddings alone."""
-        path = self.place(job)
-        kept = read(path)
+    def run(self, trial: Trial) -> Result:
+        """Return a trial's result, from the cache where possible, with this runner's embeddings."""
+        path = self.cache_path(trial)
+        kept = read_result(path)
         if kept is None:
-            kept = self.measure(job)
-            write(path, kept)
+            kept = self.measure(trial)
+            write_result(path, kept)
         if missing := [e for e in self.embeddings if e.name not in kept.points]:
-            heard = embed(self.sound(job, kept), self.rate_hz, missing)
-            kept = replace(kept, points={**kept.points, **heard})
-            write(path, kept)
+            added = embed(self.sound(trial, kept), self.rate_hz, missing)
+            kept = replace(kept, points={**kept.points, **added})
+            write_result(path, kept)
         points = {e.name: kept.points[e.name] for e in self.embeddings}
-        return Result(kept.figures, points, kept.codes if job.clip.number < EXAMPLES else None)
+        return Result(kept.figures, points, kept.codes if trial.clip.number < EXAMPLES else None)
 
     @torch.inference_mode()
-    def sound(self, job: Job, kept: Result) -> Tensor:
-        """The sound float (S,) of a job that was measured before."""
+    def sound(self, trial: Trial, kept: Result) -> Tensor:
+        """Decode the audio, float (S,), of a trial from its cached result."""
         if kept.codes is None:
-            return job.clip.sound
-        return self.decoded(kept.codes[None], len(job.clip.sound))
+            return trial.clip.sound
+        return self.decode(kept.codes[None], len(trial.clip.sound))
 
-    def decoded(self, codes: Tensor, n_samples: int) -> Tensor:
-        """Tokens int64 (1, N, T) as sound, float (S,), on the CPU."""
+    def decode(self, codes: Tensor, n_samples: int) -> Tensor:
+        """Decode tokens int64 (1, N, T) to mono audio float (S,) on the CPU."""
         codec = self.pipeline.codec
         return codec.decode(codes.to(codec.codebooks.device), n_samples)[0, 0].cpu()
 
-    def heard(self, clip: Clip) -> tuple[Tensor, Heard]:
-        """A clip's tokens int64 (1, N, T) and what is heard in it."""
+    def encoded_features(self, clip: MusicClip) -> tuple[Tensor, AudioFeatures]:
+        """Encode a clip as tokens int64 (1, N, T), and extract its features; cached."""
 
-        def make() -> tuple[Tensor, Heard]:
+        def make() -> tuple[Tensor, AudioFeatures]:
             codec = self.pipeline.codec
             codes = codec.encode(clip.sound[None, None].to(codec.codebooks.device)).cpu()
-            return codes, hear(clip.sound, clip.rate_hz, beats=True)
+            return codes, extract_features(clip.sound, clip.rate_hz, beats=True)
 
         return self._once(self._inputs, clip, make)
 
-    def grid(self, clip: Clip) -> Beats:
-        """The beats that a prompt goes by, as the pipeline hears them; not those of the measure."""
+    def prompt_beats(self, clip: MusicClip) -> Beats:
+        """Beats for the prompt, tracked as by the pipeline; the measures use another tracker."""
         return self._once(self._grids, clip, lambda: track(clip.sound, clip.rate_hz))
 
-    def _once(self, kept: dict[int, Found], clip: Clip, make: Callable[[], Found]) -> Found:
-        """What ``make`` makes of a clip, kept for the clip's next jobs."""
+    def _once(self, kept: dict[int, Found], clip: MusicClip, make: Callable[[], Found]) -> Found:
+        """Return ``make()``, cached per clip."""
         with self._lock:
             found = kept.get(clip.number)
         if found is None:
@@ -158,74 +182,99 @@ class Bench:
         return found
 
     @torch.inference_mode()
-    def measure(self, job: Job) -> Result:
-        """Make the sound of a job and take every measure of it."""
-        if job.setting.source == "real":
-            return Result({}, embed(job.clip.sound, self.rate_hz, self.embeddings))
-        codes, before = self.heard(job.clip)
-        mask = self.mask(job, codes, before)
-        sound, made = self.make(job, codes, mask)
-        figures = compare(before, hear(sound, self.rate_hz, job.setting.beats))
+    def measure(self, trial: Trial) -> Result:
+        """Generate the audio of a trial and compute every measure."""
+        if trial.setting.source == "real":
+            return Result({}, embed(trial.clip.sound, self.rate_hz, self.embeddings))
+        codes, before = self.encoded_features(trial.clip)
+        mask = self.mask(trial, codes, before)
+        sound, made = self.generate(trial, codes, mask)
+        figures = compare(before, extract_features(sound, self.rate_hz, trial.setting.beats))
         if mask is not None:
-            figures["bits_per_s"] = self.bits(job, mask)
+            figures["bits_per_s"] = self.bits(mask)
             figures["generated"] = float(mask.float().mean())
-        if job.setting.source == "vamp":
-            edges = self.edges(mask)
+        if trial.setting.source == "vamp":
+            edges = self.edge_samples(mask)
             after = click_db(sound, edges, self.rate_hz)
             figures["seam_db"] = after - click_db(before.sound, edges, self.rate_hz)
         points = embed(sound, self.rate_hz, self.embeddings)
         return Result(figures, points, made[0])
 
-    def mask(self, job: Job, codes: Tensor, before: Heard) -> Tensor | None:
-        """What a job generates, bool (N, T), True = generate; None where it keeps all."""
-        setting = job.setting
+    def mask(self, trial: Trial, codes: Tensor, before: AudioFeatures) -> Tensor | None:
+        """Build the mask of a trial.
+
+        Args:
+            trial: the trial.
+            codes: tokens of the clip, int64 (1, N, T).
+            before: features of the clip, for prompts that use onsets.
+
+        Returns:
+            bool (N, T), True = generate; None where everything is kept.
+        """
+        setting = trial.setting
         if setting.prompt is not None:
-            beats = self.grid(job.clip) if setting.prompt.needs_beats else NO_BEATS
+            beats = self.prompt_beats(trial.clip) if setting.prompt.needs_beats else NO_BEATS
             return self.pipeline.mask(
-                codes.shape[-1], setting.prompt, job.seed, beats=beats, onsets_s=before.onsets_s
+                codes.shape[-1], setting.prompt, trial.seed, beats=beats, onsets_s=before.onsets_s
             )
         if setting.ratio is not None:
-            return ratio_mask(codes, setting.ratio, torch.Generator().manual_seed(job.seed))[0]
+            return ratio_mask(codes, setting.ratio, torch.Generator().manual_seed(trial.seed))[0]
         return None
 
-    def bits(self, job: Job, mask: Tensor) -> float:
-        """Bits a second of the tokens a job keeps."""
+    def bits(self, mask: Tensor) -> float:
+        """Bitrate of the tokens that a mask bool (N, T) keeps, in bits per second."""
         vocabulary = self.pipeline.codec.vocab_size
         return bits_per_second(mask, self.pipeline.frame_rate_hz, vocabulary)
 
-    def make(self, job: Job, codes: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The sound of a job, float (S,), and its tokens int64 (1, N, T)."""
-        setting, sound, codec = job.setting, job.clip.sound, self.pipeline.codec
+    def generate(self, trial: Trial, codes: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Generate the audio of a trial by the model or a baseline.
+
+        Args:
+            trial: the trial.
+            codes: tokens of the clip, int64 (1, N, T).
+            mask: bool (N, T), True = generate; None where everything is kept.
+
+        Returns:
+            Mono audio, float (S,), and its tokens, int64 (1, N, T).
+        """
+        setting, sound, codec = trial.setting, trial.clip.sound, self.pipeline.codec
         if setting.source == "vamp":
             assert setting.prompt is not None and setting.sampling is not None
-            beats = self.grid(job.clip) if setting.prompt.needs_beats else None
+            beats = self.prompt_beats(trial.clip) if setting.prompt.needs_beats else None
             vamp = self.pipeline.vamp(
-                sound[None, None], setting.prompt, setting.sampling, job.seed, beats=beats
+                sound[None, None], setting.prompt, setting.sampling, trial.seed, beats=beats
             )
             return vamp.audio[0, 0], vamp.codes
         made = codes
         if mask is not None and setting.source == "hold":
             made = hold_last(codes, mask[None])
         elif mask is not None:
-            rng = torch.Generator().manual_seed(job.seed + 1)
+            rng = torch.Generator().manual_seed(trial.seed + 1)
             made = random_tokens(codes, mask[None], codec.vocab_size, rng)
         made = made[:, : setting.depth]
-        return self.decoded(made, len(sound)), made
+        return self.decode(made, len(sound)), made
 
-    def edges(self, mask: Tensor | None) -> list[int]:
-        """Samples where windows of the fine model meet, and where the mask turns for long."""
+    def edge_samples(self, mask: Tensor | None) -> list[int]:
+        """Positions that may click, in samples.
+
+        Args:
+            mask: bool (N, T), True = generate.
+
+        Returns:
+            Where windows of the coarse-to-fine model meet, and the mask's long-lasting edges.
+        """
         if mask is None:
             return []
         fine = self.pipeline.c2f
         window = (fine.config.window_frames if fine else None) or FINE_WINDOW
         both = stretches(mask.shape[-1], window)
         frames = {w.keep_from for some in both for w in some} - {0}
-        frames |= set(turns(mask, EDGE_FRAMES))
+        frames |= set(mask_transitions(mask, EDGE_FRAMES))
         return [frame * self.pipeline.codec.hop_length for frame in sorted(frames)]
 
 
-def read(path: Path) -> Result | None:
-    """A kept result; None where there is none, or none that can be read."""
+def read_result(path: Path) -> Result | None:
+    """Read a cached result; None where it is missing or damaged."""
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -236,8 +285,8 @@ def read(path: Path) -> Result | None:
     return Result(figures, tensors, None if codes is None else codes.long())
 
 
-def write(path: Path, result: Result) -> None:
-    """Keep a result; whoever stops in between, or keeps the same at once, leaves no half of it."""
+def write_result(path: Path, result: Result) -> None:
+    """Write a result to the cache atomically; concurrent writers do not disturb each other."""
     tensors = {name: points.float().contiguous() for name, points in result.points.items()}
     if result.codes is not None:
         tensors["codes"] = result.codes.short().contiguous()
@@ -247,31 +296,40 @@ def write(path: Path, result: Result) -> None:
 
 
 def run_all(
-    bench: Bench,
-    jobs: Iterable[Job],
+    runner: EvaluationRunner,
+    trials: Iterable[Trial],
     workers: int,
-    on_job: Callable[[int, int], None] | None = None,
-) -> dict[Job, Result]:
-    """Every job's result. ``on_job(done, total)`` is called after each; what it raises, and Ctrl-C,
-    ends the run once the jobs under way are kept.
+    on_trial: Callable[[int, int], None] | None = None,
+) -> dict[Trial, Result]:
+    """Run trials, or read their results from the cache.
 
-    Settings of several experiments may be one and the same by another name: it is made once.
+    Trials whose settings are equal but for the name run once.
+
+    Args:
+        runner: runs a trial.
+        trials: the trials.
+        workers: number of threads.
+        on_trial: called as ``on_trial(done, total)`` after each trial. An exception from it, or
+            Ctrl-C, ends the run once the results of the trials in progress are cached.
+
+    Returns:
+        The result of each trial.
     """
-    todo = list(dict.fromkeys(jobs))
-    alike: dict[tuple[Path, int], list[Job]] = {}
-    for job in todo:
-        alike.setdefault((bench.place(job), job.clip.number), []).append(job)
-    found: dict[Job, Result] = {}
+    todo = list(dict.fromkeys(trials))
+    alike: dict[tuple[Path, int], list[Trial]] = {}
+    for trial in todo:
+        alike.setdefault((runner.cache_path(trial), trial.clip.number), []).append(trial)
+    found: dict[Trial, Result] = {}
     with ThreadPoolExecutor(workers) as pool:
         try:
-            waiting = {pool.submit(bench.run, same[0]): same for same in alike.values()}
+            waiting = {pool.submit(runner.run, same[0]): same for same in alike.values()}
             while waiting:
                 done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
                     found |= dict.fromkeys(waiting.pop(future), future.result())
-                if on_job:
-                    on_job(len(found), len(todo))
+                if on_trial:
+                    on_trial(len(found), len(todo))
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return {job: found[job] for job in todo}
+    return {trial: found[trial] for trial in todo}

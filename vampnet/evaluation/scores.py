@@ -1,4 +1,4 @@
-"""From results to figures with intervals: means over clips, distances between sets, differences."""
+"""Scores with intervals from results: means over clips, distances between sets, differences."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from torch import Tensor
 
 from vampnet.evaluation.embeddings import LevelEmbedding
 from vampnet.evaluation.frechet import (
-    LEAST_REAL,
-    Axes,
+    MIN_REAL_CLIPS,
+    PrincipalAxes,
     bandwidth,
     frechet_at_infinity,
     kernel_distance,
 )
 from vampnet.evaluation.intervals import Estimate, jackknife
-from vampnet.evaluation.runs import Job, Result
+from vampnet.evaluation.runs import Result, Trial
 
-FRECHET, KERNEL = "frechet:", "kernel:"  # before an embedding's name: a measure of a set
-SPLITS = 40  # random halves of the real music that tell the floor
-NOTHING = Estimate(math.nan, math.nan)
+FRECHET, KERNEL = "frechet:", "kernel:"  # prefixes of an embedding's name: measures of sets
+SPLITS = 40  # random halves of the real music that determine the noise floor
+MISSING = Estimate(math.nan, math.nan)
 
 
 class Scores:
-    """Figures of settings, by the setting's and the measure's name.
+    """Scores of settings, by the names of setting and measure.
 
-    A measure is one of `compare`'s (a mean over clips), or "frechet:" or "kernel:" and the name of
-    an embedding (a distance between what was made and the real music).
+    A measure is one of `compare`'s (a mean over clips), or "frechet:" or "kernel:" followed by the
+    name of an embedding (a distance between generated audio and real music).
     """
 
-    def __init__(self, results: Mapping[Job, Result]):
+    def __init__(self, results: Mapping[Trial, Result]):
         self.made: dict[str, dict[int, list[Result]]] = {}
         self.real: dict[int, dict[str, Tensor]] = {}
         self._real_names: set[str] = set()
-        for job, result in results.items():
-            if job.setting.source == "real":
-                self.real[job.clip.number] = result.points
-                self._real_names.add(job.setting.name)
-            takes = self.made.setdefault(job.setting.name, {})
-            takes.setdefault(job.clip.number, []).append(result)
-        self._told: dict[tuple[str, str], Estimate] = {}  # tables, plots and relations ask the same
+        for trial, result in results.items():
+            if trial.setting.source == "real":
+                self.real[trial.clip.number] = result.points
+                self._real_names.add(trial.setting.name)
+            takes = self.made.setdefault(trial.setting.name, {})
+            takes.setdefault(trial.clip.number, []).append(result)
+        self._cache: dict[tuple[str, str], Estimate] = {}  # shared by tables, plots and relations
         self.embeddings = tuple(next(iter(self.real.values()), {}))
         self.networks = tuple(name for name in self.embeddings if name != LevelEmbedding.name)
         every = {name: self._all_real(name) for name in self.embeddings}
-        self._axes = {name: Axes.of(points) for name, points in every.items()}
+        self._axes = {name: PrincipalAxes.of(points) for name, points in every.items()}
         self.n_axes = {name: axes.directions.shape[1] for name, axes in self._axes.items()}
         self._width = {name: bandwidth(points) for name, points in every.items()}
 
@@ -53,45 +53,45 @@ class Scores:
         return torch.cat([points[embedding] for points in self.real.values()])
 
     def estimate(self, setting: str, measure: str) -> Estimate:
-        """A setting's figure with its interval; nan where it was not measured."""
+        """Estimate a measure of a setting with its interval; nan where it was not measured."""
         clips = self._measured(setting, measure)
         if not clips:
-            return NOTHING
-        if (setting, measure) not in self._told:
+            return MISSING
+        if (setting, measure) not in self._cache:
             if ":" in measure and setting in self._real_names:
-                told = self.floor(measure)
+                found = self.floor(measure)
             else:
                 figure = self._figure(setting, measure, clips)
-                told = jackknife(self._varied(clips, measure), figure)
-            self._told[setting, measure] = told
-        return self._told[setting, measure]
+                found = jackknife(self._varied(clips, measure), figure)
+            self._cache[setting, measure] = found
+        return self._cache[setting, measure]
 
     def difference(self, first: str, second: str, measure: str) -> Estimate:
-        """``first`` minus ``second`` on the clips that both have, with its interval.
+        """Estimate ``first`` minus ``second`` on the clips that both have.
 
-        Distances hold both against the same real clips, in the same draws: what both have alike
-        adds nothing.
+        Distances compare both with the same real clips in the same resamples, so that common
+        variation cancels.
         """
         clips = sorted({*self._measured(first, measure)} & {*self._measured(second, measure)})
         if not clips:
-            return NOTHING
+            return MISSING
         one, other = (self._figure(name, measure, clips) for name in (first, second))
         varied = self._varied(clips, measure)
         return jackknife(varied, lambda some: one(some) - other(some))
 
     def floor(self, measure: str) -> Estimate:
-        """What the real music scores against its other half: the least that can be told apart.
+        """Noise floor of a distance: one half of the real music compared with the other half.
 
         The interval covers 95 % of random halves.
         """
         kind, _, embedding = measure.partition(":")
         order = sorted(self.real)
         axes = self._axes[embedding]
-        seen = [axes(self.real[c][embedding]) for c in order]
+        projected = [axes(self.real[c][embedding]) for c in order]
         found = []
         for seed in range(SPLITS):
             if kind + ":" == FRECHET:
-                found.append(frechet_at_infinity(seen, range(len(order)), seen, 1, seed))
+                found.append(frechet_at_infinity(projected, range(len(order)), projected, 1, seed))
                 continue
             mixed = torch.randperm(len(order), generator=torch.Generator().manual_seed(seed))
             one, other = ([order[i] for i in half] for half in mixed.chunk(2))
@@ -101,27 +101,27 @@ class Scores:
         return Estimate(float(values.mean()), 1.96 * float(values.std()))
 
     def n_clips(self, setting: str) -> int:
-        """How many clips a setting was run on."""
+        """Number of clips that a setting was run on."""
         return len(self.made.get(setting, ()))
 
     def _measured(self, setting: str, measure: str) -> list[int]:
-        """Clips with a number for this measure, in order."""
+        """Clips whose measure is not nan, in order."""
         takes = self.made.get(setting, {})
         if ":" in measure:
             return sorted(takes) if len(takes) > 1 else []
         return sorted(c for c, results in takes.items() if not math.isnan(_mean(results, measure)))
 
     def _varied(self, clips: Sequence[int], measure: str) -> Sequence[int]:
-        """What a jackknife leaves out in turn: ``clips``; of a distance, every clip, for the real
-        music that it is taken to is a draw as well."""
+        """Clips that a jackknife leaves out: ``clips``, or all clips for a distance, because the
+        real music that it is compared with is a sample as well."""
         return sorted(self.real) if ":" in measure else clips
 
     def _figure(
         self, setting: str, measure: str, clips: Sequence[int]
     ) -> Callable[[Sequence[int]], float]:
-        """A setting's figure on ``clips`` as a function of the clips that are not left out.
+        """A setting's measure on ``clips`` as a function of the clips that are not left out.
 
-        A distance is to the real music of all that are not; nan where too few are.
+        A distance is taken to the real music of all remaining clips; nan where too few remain.
         """
         takes = self.made[setting]
         kind, colon, embedding = measure.partition(":")
@@ -132,7 +132,7 @@ class Scores:
         def figure(some: Sequence[int]) -> float:
             left = set(some)
             made = [(c, r.points[embedding]) for c in clips if c in left for r in takes[c]]
-            if len(left) < LEAST_REAL or len({c for c, _ in made}) < 2:
+            if len(left) < MIN_REAL_CLIPS or len({c for c, _ in made}) < 2:
                 return math.nan
             return distance(embedding, made, left)
 
@@ -140,7 +140,9 @@ class Scores:
 
     def _frechet(self, embedding: str, made: list, left: set[int]) -> float:
         axes, order = self._axes[embedding], sorted(self.real)
-        place = {c: i for i, c in enumerate(order)}  # draws go by it, and not by the clip's number
+        place = {
+            c: i for i, c in enumerate(order)
+        }  # resamples use this index, not the clip's number
         return frechet_at_infinity(
             [axes(points) for _, points in made],
             [place[c] for c, _ in made],
@@ -156,7 +158,7 @@ class Scores:
 
 
 def _mean(results: Sequence[Result], measure: str) -> float:
-    """Mean over the takes that have the measure; nan where none has."""
+    """Mean over the takes whose measure is not nan; nan where there are none."""
     values = [r.figures.get(measure, math.nan) for r in results]
     values = [v for v in values if v is not None and not math.isnan(v)]
     return sum(values) / len(values) if values else math.nan

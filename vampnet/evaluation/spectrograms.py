@@ -1,4 +1,4 @@
-"""A sheet: the spectrograms of some sounds one below the other, in one scale of colours."""
+"""Stacked log-frequency spectrograms of several signals with a common colour scale."""
 
 from __future__ import annotations
 
@@ -16,23 +16,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOWEST_HZ, HIGHEST_HZ = 55.0, 16000.0
-ROWS = 98  # a semitone each
+ROWS = 98  # one per semitone
 COLUMNS = 440
-CELL_PX = 2  # a cell is drawn as whole pixels: the picture stays sharp, and small on disk
-RANGE_DB, STEP_DB = 70.0, 2.5  # shown below the input's loudest point; dB of a shade
+CELL_PX = 2  # whole pixels per cell keep the picture sharp and its file small
+RANGE_DB, STEP_DB = 70.0, 2.5  # shown below the input's maximum; dB per shade
 N_SHADES = int(RANGE_DB / STEP_DB)
-# Long windows tell low tones apart, short ones keep attacks sharp: (FFT length, centre in Hz).
+# Long windows resolve low tones, short ones keep attacks sharp: (FFT length, centre in Hz).
 WINDOWS = ((8192, 60.0), (4096, 250.0), (2048, 1000.0), (1024, 5000.0))
-POINTS = 16  # looked at in each row; the loudest counts
+POINTS = 16  # frequencies per row, of which the maximum counts
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX, GAP_PX = 62, 76, 52, 48, 26
 DPI = 100
 
 
-def tone_levels(sound: Tensor, rate_hz: int) -> Tensor:
-    """Level over pitch and time: a mono sound float (S,) to float (98, 440) in dBFS.
+def log_frequency_spectrogram(sound: Tensor, rate_hz: int) -> Tensor:
+    """Spectrogram with a row per semitone from 55 Hz to 16 kHz, of several window lengths.
 
-    Rows are semitones from 55 Hz to 16 kHz, columns lie evenly in time. A sine of full scale is
-    about 0 dB.
+    Args:
+        sound: mono audio, float (S,).
+        rate_hz: its sample rate in Hz.
+
+    Returns:
+        Levels in dBFS, float (98, 440), columns evenly spaced in time; a full-scale sine is about
+        0 dB.
     """
     edges = LOWEST_HZ * (HIGHEST_HZ / LOWEST_HZ) ** torch.linspace(0, 1, ROWS * POINTS)
     centre = (torch.arange(COLUMNS) + 0.5) * len(sound) / COLUMNS
@@ -53,7 +58,7 @@ def tone_levels(sound: Tensor, rate_hz: int) -> Tensor:
 
 
 def _shares(rows_hz: Tensor) -> list[Tensor]:
-    """How much each window counts in each row, adding up to 1: float (rows,) a window."""
+    """Weights of the windows in each row, summing to 1: one float (rows,) per window."""
     place = torch.log2(rows_hz)
     centres = [torch.log2(torch.tensor(hz)) for _, hz in WINDOWS]
     found, rest = [], torch.ones_like(place)
@@ -64,37 +69,46 @@ def _shares(rows_hz: Tensor) -> list[Tensor]:
     return [*found, rest]
 
 
-def sheet(path: Path, sounds: Sequence[tuple[str, Tensor]], rate_hz: int, title: str) -> None:
-    """Write a png: a panel a sound, its name above it.
+def save_spectrograms(
+    path: Path, sounds: Sequence[tuple[str, Tensor]], rate_hz: int, title: str
+) -> None:
+    """Write a png with one spectrogram panel per signal.
 
-    sounds: (name, float (S,)), all of one length, the first the input, whose loudest point is the
-    top of the scale for all. rate_hz: 32 kHz and more. Raises ValueError for other sounds.
+    Args:
+        path: of the png.
+        sounds: (name, mono audio float (S,)), all of one length; the first is the input, whose
+            maximum is the top of the common scale.
+        rate_hz: sample rate in Hz, at least 32 kHz.
+        title: above the panels.
+
+    Raises:
+        ValueError: the lengths differ, or the sample rate is too low.
     """
     lengths = {len(sound) for _, sound in sounds}
     if len(lengths) != 1 or rate_hz < 2 * HIGHEST_HZ:
         raise ValueError(
-            f"the sounds have lengths {sorted(lengths)} at {rate_hz} Hz; "
-            "allowed are one length and 32000 Hz and more"
+            f"the signals have lengths {sorted(lengths)} at {rate_hz} Hz; "
+            "allowed are one length and at least 32000 Hz"
         )
-    drawn = [(name, tone_levels(sound, rate_hz)) for name, sound in sounds]
-    top = float(torch.ceil(drawn[0][1].max() / STEP_DB)) * STEP_DB
-    figure = _figure(drawn, top, lengths.pop() / rate_hz, title)
+    panels = [(name, log_frequency_spectrogram(sound, rate_hz)) for name, sound in sounds]
+    top = float(torch.ceil(panels[0][1].max() / STEP_DB)) * STEP_DB
+    figure = _figure(panels, top, lengths.pop() / rate_hz, title)
     _save_small(path, figure)
 
 
-def _figure(drawn: Sequence[tuple[str, Tensor]], top: float, seconds: float, title: str) -> Figure:
+def _figure(panels: Sequence[tuple[str, Tensor]], top: float, seconds: float, title: str) -> Figure:
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panel_w, panel_h = COLUMNS * CELL_PX, ROWS * CELL_PX
     width = LEFT_PX + panel_w + RIGHT_PX
-    height = TOP_PX + len(drawn) * (panel_h + GAP_PX) + BOTTOM_PX - GAP_PX
+    height = TOP_PX + len(panels) * (panel_h + GAP_PX) + BOTTOM_PX - GAP_PX
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     FigureCanvasAgg(figure)
     colours = colormaps["magma"].resampled(N_SHADES)
     image = None
-    for i, (name, level) in enumerate(drawn):
+    for i, (name, level) in enumerate(panels):
         bottom = height - TOP_PX - panel_h - i * (panel_h + GAP_PX)
         place = (LEFT_PX / width, bottom / height, panel_w / width, panel_h / height)
         axes = figure.add_axes(place)
@@ -106,7 +120,7 @@ def _figure(drawn: Sequence[tuple[str, Tensor]], top: float, seconds: float, tit
         axes.tick_params(labelsize=8)
         axes.set_title(name, fontsize=10, loc="left", pad=3)
         axes.set_ylabel("Hz", fontsize=8, labelpad=1)
-        if i < len(drawn) - 1:
+        if i < len(panels) - 1:
             axes.set_xticklabels([])
         else:
             axes.set_xlabel("seconds", fontsize=9)
@@ -123,7 +137,7 @@ def _figure(drawn: Sequence[tuple[str, Tensor]], top: float, seconds: float, tit
 
 
 def _save_small(path: Path, figure: Figure) -> None:
-    """As a png with a palette, the scale's shades and some greys: a third of the size."""
+    """Save as a png with a palette of the scale's shades and some greys: a third of the size."""
     from matplotlib import colormaps
     from PIL import Image
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from samplings import PLAIN, settings, table, way  # noqa: E402
+from sampling_sweep import PLAIN, settings, table, way  # noqa: E402
 
-from vampnet.evaluation.clips import Clip
+from vampnet.evaluation.clips import MusicClip
 from vampnet.evaluation.experiments import Setting
-from vampnet.evaluation.runs import Job, Result
+from vampnet.evaluation.runs import Result, Trial
 from vampnet.evaluation.scores import Scores
 from vampnet.model import Sampling
 
@@ -26,14 +26,14 @@ def test_a_way_is_held_against_the_plain_one_with_as_many_steps() -> None:
     ways = {PLAIN: Sampling(), "temperature=0.5": Sampling(temperature=0.5)}
     asked = settings(ways, [6, 12], 16, 4)
     rng = torch.Generator().manual_seed(1)
-    clips = [Clip(i, str(i), torch.zeros(4), 44100) for i in range(6)]
+    clips = [MusicClip(i, str(i), torch.zeros(4), 44100) for i in range(6)]
     results = {}
     for clip in clips:
         points = {name: torch.randn(2, 3, generator=rng) for name in ("musicnn", "levels")}
-        results[Job(Setting("real music", "real"), clip, 0)] = Result({}, points)
+        results[Trial(Setting("real music", "real"), clip, 0)] = Result({}, points)
         for setting, mel in zip(asked, (3.0, 2.0, 2.5, 2.75), strict=True):
             figures = {"mel": mel + 0.1 * clip.number, "chroma": 0.5, "onsets": 0.5}
-            results[Job(setting, clip, 0)] = Result(figures, points)
+            results[Trial(setting, clip, 0)] = Result(figures, points)
     found = [line.split(" | ")[:3] for line in table(Scores(results), list(ways), [6, 12], 16, 12)]
     assert found[2:] == [
         ["| 6", PLAIN, "3.250 (+0.500 ± 0.000*)"],

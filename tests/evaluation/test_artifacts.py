@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import noise, tone
 
-from vampnet.evaluation.seams import click_db, outside_error, turns
+from vampnet.evaluation.artifacts import click_db, mask_transitions, outside_error
 
 RATE = 44100
 
@@ -37,5 +37,5 @@ def test_edges_are_those_of_long_parts():
     mask[:, :50] = False  # a prefix
     mask[:, 100:200:7] = False  # single frames
     mask[0, 60] = False  # one codebook of a frame
-    assert turns(mask, 5) == [50] or turns(mask, 5)[0] == 50
-    assert turns(torch.ones(2, 50, dtype=torch.bool), 5) == []
+    assert mask_transitions(mask, 5) == [50] or mask_transitions(mask, 5)[0] == 50
+    assert mask_transitions(torch.ones(2, 50, dtype=torch.bool), 5) == []

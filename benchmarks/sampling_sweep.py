@@ -1,7 +1,7 @@
 """Ways of sampling side by side: the same music, masks and seeds, each way at each number of steps.
 
-    python benchmarks/samplings.py MUSIC OUT --way sample_cutoff=0.8
-    python benchmarks/samplings.py MUSIC OUT --steps 6 12 --way temperature=0.6,top_p=0.9
+    python benchmarks/sampling_sweep.py MUSIC OUT --way sample_cutoff=0.8
+    python benchmarks/sampling_sweep.py MUSIC OUT --steps 6 12 --way temperature=0.6,top_p=0.9
 
 A way is fields of ``Sampling`` over those of the presets; the presets' own are always among them.
 Prints a Markdown table for each prompt: every figure, then what it is more than the presets' way
@@ -18,13 +18,13 @@ from pathlib import Path
 
 import torch
 
-from vampnet.evaluation.clips import cut
+from vampnet.evaluation.clips import cut_clips
 from vampnet.evaluation.experiments import Experiment, Setting
 from vampnet.evaluation.intervals import Estimate
 from vampnet.evaluation.report import markdown_table
-from vampnet.evaluation.runs import Bench, jobs_of, model_hash, run_all
+from vampnet.evaluation.runs import EvaluationRunner, model_hash, run_all, trials_of
 from vampnet.evaluation.scores import FRECHET, KERNEL, Scores
-from vampnet.evaluation.suite import SAMPLING_OF
+from vampnet.evaluation.suite import SAMPLING_PRESET
 from vampnet.model import Sampling
 from vampnet.pipeline import Pipeline
 from vampnet.presets import presets
@@ -114,16 +114,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     pipeline = Pipeline.from_pretrained(options.model, keep_weights=False)
-    plain = pipeline.sampling_for(presets()[SAMPLING_OF])
+    plain = pipeline.sampling_for(presets()[SAMPLING_PRESET])
     ways = {PLAIN: plain, **{text: way(text, plain) for text in options.way}}
     n_coarse = pipeline.coarse.config.n_codebooks
-    clips = cut(options.music, pipeline.codec.sample_rate, options.clips, options.seconds)
+    clips = cut_clips(options.music, pipeline.codec.sample_rate, options.clips, options.seconds)
     asked = [Setting("real music", "real")]
     for period in options.periods:
         asked += settings(ways, options.steps, period, n_coarse)
-    bench = Bench(pipeline, model_hash(options.model), options.out)
-    jobs = jobs_of([Experiment("ways", "", "", tuple(asked))], clips, options.seeds)
-    scores = Scores(run_all(bench, jobs, 1))
+    runner = EvaluationRunner(pipeline, model_hash(options.model), options.out)
+    trials = trials_of([Experiment("ways", "", "", tuple(asked))], clips, options.seeds)
+    scores = Scores(run_all(runner, trials, 1))
     for period in options.periods:
         print(f"\nperiodic {period}, {len(clips)} clips of {options.seconds:g} s\n")
         print("\n".join(table(scores, list(ways), options.steps, period, options.against)))

@@ -7,13 +7,18 @@ import math
 import pytest
 import torch
 
-from vampnet.evaluation.guesses import guesses, hidden_tokens, neighbour_guesses, usage
+from vampnet.evaluation.token_prediction import (
+    codebook_usage,
+    random_token_mask,
+    score_neighbour_baseline,
+    score_predictions,
+)
 from vampnet.model import VampNet, VampNetConfig
 
 
 def test_usage_by_hand() -> None:
     codes = torch.tensor([[[0, 0, 1, 1], [2, 2, 2, 2]]])
-    even, dead = usage(codes, 4)
+    even, dead = codebook_usage(codes, 4)
     assert even.entropy == pytest.approx(math.log(2)) and even.perplexity == pytest.approx(2)
     assert even.unused == 2
     assert dead.entropy == 0 and dead.unused == 3
@@ -21,7 +26,7 @@ def test_usage_by_hand() -> None:
 
 def test_hidden_tokens_leave_the_conditioning_alone() -> None:
     codes = torch.zeros(2, 6, 500, dtype=torch.int64)
-    mask = hidden_tokens(codes, 0.75, 2, torch.Generator().manual_seed(1))
+    mask = random_token_mask(codes, 0.75, 2, torch.Generator().manual_seed(1))
     assert not mask[:, :2].any()
     assert float(mask[:, 2:].float().mean()) == pytest.approx(0.75, abs=0.03)
 
@@ -36,19 +41,19 @@ def test_a_model_that_knows_nothing_scores_the_vocabulary() -> None:
     torch.nn.init.zeros_(model.classifier.bias)
     rng = torch.Generator().manual_seed(0)
     codes = torch.randint(50, (2, 3, 400), generator=rng)
-    found = guesses(model, codes, hidden_tokens(codes, 0.5, 1, rng))
+    found = score_predictions(model, codes, random_token_mask(codes, 0.5, 1, rng))
     assert len(found) == 2
     for guess in found:
-        assert guess.loss == pytest.approx(math.log(50), abs=1e-4)
+        assert guess.cross_entropy == pytest.approx(math.log(50), abs=1e-4)
 
 
 def test_the_neighbours_know_a_line_and_nothing_of_noise() -> None:
     rng = torch.Generator().manual_seed(0)
     rows = torch.linspace(0, 1, 64)[None, :, None]
     line = (torch.arange(640) // 10).expand(4, 1, -1)
-    mask = hidden_tokens(line, 0.5, 0, rng)
-    (known,) = neighbour_guesses(line, mask, rows)
-    assert known.loss < 1.0 and known.top > 0.99
+    mask = random_token_mask(line, 0.5, 0, rng)
+    (known,) = score_neighbour_baseline(line, mask, rows)
+    assert known.cross_entropy < 1.0 and known.top_k_accuracy > 0.99
     noise = torch.randint(64, line.shape, generator=rng)
-    (unknown,) = neighbour_guesses(noise, mask, rows)
-    assert unknown.loss > 0.95 * math.log(64)
+    (unknown,) = score_neighbour_baseline(noise, mask, rows)
+    assert unknown.cross_entropy > 0.95 * math.log(64)

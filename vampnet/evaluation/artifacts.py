@@ -1,4 +1,4 @@
-"""What must not be heard: clicks where windows or ranges meet, and change where none was asked."""
+"""Artefacts: clicks where windows or ranges meet, and changes outside the requested ranges."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-AT_MS = 2.0  # either side of an edge, where its click would lie
-NEAR_MS = 100.0  # either side, the sound that would hide it
-SILENT = 1e-7  # bend of a waveform below which nothing is heard
+AT_MS = 2.0  # on either side of an edge, where a click would be
+NEAR_MS = 100.0  # on either side, the reference that would mask a click
+SILENT = 1e-7  # second differences are clamped to it
 
 
 def click_db(sound: Tensor, places: Sequence[int], rate_hz: int) -> float:
-    """How much sharper the waveform bends at the places than near them: mean over places, dB.
+    """Sharpness of the waveform at given positions relative to their surroundings.
 
-    sound: float (S,); places in samples, at least 5 ms away from both ends (others are left out).
-    The largest second difference within 2 ms of a place, over the median of as long pieces within
-    100 ms. Music alone gives some dB, a click 20 and more. nan where no place is left.
+    The largest second difference within 2 ms of a position, over the median of that of pieces of
+    equal length within 100 ms. Music alone gives a few dB, a click 20 dB or more.
+
+    Args:
+        sound: mono audio, float (S,).
+        places: positions in samples; those closer than 4 ms to an end are ignored.
+        rate_hz: sample rate in Hz.
+
+    Returns:
+        Mean over the positions in dB, nan where none is left.
     """
     bend = torch.nn.functional.pad(sound.double(), (1, 1)).diff().diff().abs()
     at, near = round(AT_MS * rate_hz / 1000), round(NEAR_MS * rate_hz / 1000)
@@ -34,9 +41,12 @@ def click_db(sound: Tensor, places: Sequence[int], rate_hz: int) -> float:
 
 
 def outside_error(before: Tensor, after: Tensor, spans: Sequence[tuple[int, int]]) -> float:
-    """Largest |difference| of two sounds float (..., S) outside (start, end) in samples.
+    """Largest absolute difference of two signals outside the edited spans, which must be 0.
 
-    It must be 0: what was not asked for must come back as it was.
+    Args:
+        before: float (..., S).
+        after: float (..., S).
+        spans: (start, end) in samples.
     """
     difference = (after - before).abs()
     for start, end in spans:
@@ -44,11 +54,16 @@ def outside_error(before: Tensor, after: Tensor, spans: Sequence[tuple[int, int]
     return float(difference.max()) if difference.numel() else 0.0
 
 
-def turns(mask: Tensor, shortest: int) -> list[int]:
-    """Frames where a mask bool (N, T) turns between kept and generated for a while.
+def mask_transitions(mask: Tensor, shortest: int) -> list[int]:
+    """Find the edges of prefixes, suffixes and ranges in a mask.
 
-    Only where both sides last at least ``shortest`` frames: the edges of prefixes and ranges, not
-    of every kept frame. A frame counts as generated if all its codebooks are.
+    Args:
+        mask: bool (N, T), True = generated; a frame counts as generated if all its codebooks are.
+        shortest: both sides of an edge last at least so many frames, so that single kept frames do
+            not count.
+
+    Returns:
+        First frame after each edge.
     """
     row = mask.all(0).int()
     edges = [0, *(row.diff().nonzero().flatten() + 1).tolist(), len(row)]

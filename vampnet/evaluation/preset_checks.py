@@ -1,7 +1,7 @@
-"""Do the presets do what their names say, each something else, and each seed something new?
+"""Checks of presets: do they do what their names promise, and do presets and seeds differ?
 
-Clip by clip: every preset's output beside the input, beside its own second take and beside every
-other preset's; over the clips: means, and claims such as "small is nearer than medium".
+Per clip, every preset's output is compared with the input, with its own second take and with every
+other preset's output; over the clips come means, and claims such as "small is nearer than medium".
 """
 
 from __future__ import annotations
@@ -14,24 +14,31 @@ import torch
 from torch import Tensor
 
 from vampnet.audio.loudness import loudness_lufs
+from vampnet.evaluation.artifacts import click_db
 from vampnet.evaluation.intervals import jackknife
 from vampnet.evaluation.mel_distance import SCALES, Levels, levels
-from vampnet.evaluation.musical import Heard, compare, hear
+from vampnet.evaluation.musical import AudioFeatures, compare, extract_features
 from vampnet.evaluation.relations import Relation, above
-from vampnet.evaluation.seams import click_db
 
-AUDIBLE = 0.15  # mel error from which two sounds count as different
-ON_BEAT_S = 0.05  # after a beat: what the beat presets keep
-FAR_FROM_BEAT_S = 0.15  # from every beat: what they do not
-ENDS_S = 0.9  # of the second that is kept at an end; the rest of it is crossfade and window
+AUDIBLE = 0.15  # mel error from which two signals count as audibly different
+ON_BEAT_S = 0.05  # after a beat, kept by the beat presets
+FAR_FROM_BEAT_S = 0.15  # distance from every beat, not kept by the beat presets
+ENDS_S = 0.9  # of the second kept at an end; the rest is crossfade and analysis window
 
 Spans = Sequence[tuple[float, float]]  # (start, end) in seconds
 
 
 def distance(first: Levels, second: Levels, rate_hz: int, spans_s: Spans | None = None) -> float:
-    """The mel error of two sounds, in all or only in the frames whose middle lies in the spans.
+    """Mel error of two signals, overall or within time spans.
 
-    nan where no frame does.
+    Args:
+        first: log-mel levels of :func:`levels`.
+        second: of the same shapes.
+        rate_hz: sample rate in Hz.
+        spans_s: (start, end) in seconds; only frames centred in one of them count. None = all.
+
+    Returns:
+        The error, nan where no frame counts.
     """
     total = 0.0
     for a, b, (n_fft, _) in zip(first, second, SCALES, strict=True):
@@ -47,18 +54,21 @@ def distance(first: Levels, second: Levels, rate_hz: int, spans_s: Spans | None 
 
 
 def between(times_s: Sequence[float], seconds: float, away_s: float) -> list[tuple[float, float]]:
-    """The stretches of 0..seconds that lie ``away_s`` and more from every one of the times."""
+    """The parts of 0..seconds that are at least ``away_s`` seconds from each of the times."""
     starts = [0.0, *(t + away_s for t in sorted(times_s))]
     ends = [*(t - away_s for t in sorted(times_s)), seconds]
     return [(a, b) for a, b in zip(starts, ends, strict=True) if b > a]
 
 
 @dataclass(frozen=True)
-class ClipFigures:
-    """One clip under every preset.
+class ClipMeasures:
+    """Measures of one clip under every preset.
 
-    figures: by preset, then by measure. takes: mel error between two seeds' outputs. pairs: mel
-    error between the outputs of two presets with one seed, each pair once in the presets' order.
+    Attributes:
+        figures: by preset, then by measure.
+        takes: by preset, mel error between the outputs of two seeds.
+        pairs: mel error between the outputs of two presets with the same seed, each pair once in
+            the presets' order.
     """
 
     figures: Mapping[str, Mapping[str, float]]
@@ -66,29 +76,33 @@ class ClipFigures:
     pairs: Mapping[tuple[str, str], float]
 
 
-def measure_clip(
-    before: Heard,
+def measure_presets(
+    before: AudioFeatures,
     made: Mapping[str, Sequence[Tensor]],
     beside: Mapping[str, Tensor],
     kept_beats_s: Sequence[float] = (),
-) -> ClipFigures:
-    """Every figure of a clip. before: the input, beats heard; made: two takes float (S,) a preset.
+) -> ClipMeasures:
+    """Compute every measure of a clip.
 
-    Seeds are alike over the presets, so that pairs differ by the preset alone. beside: what is
-    no preset but has figures too, as the codec alone. kept_beats_s: beats that the presets kept,
-    which another tracker may have heard than the one that measures.
+    Args:
+        before: features of the input.
+        made: two takes, float (S,) each, per preset; seeds are the same for all presets, so that
+            pairs differ by the preset alone.
+        beside: other signals to measure, float (S,) by name, such as the codec alone.
+        kept_beats_s: beat times in seconds that the beat presets kept; their tracker may differ
+            from the one used for measuring.
     """
-    rate_hz, heard = before.rate_hz, levels(before.sound, before.rate_hz)
-    seen = {name: levels(sounds[0], rate_hz) for name, sounds in made.items()}
+    rate_hz, reference = before.rate_hz, levels(before.sound, before.rate_hz)
+    made_levels = {name: levels(sounds[0], rate_hz) for name, sounds in made.items()}
     names = list(made)
-    figures = {n: _figures(before, heard, made[n], seen[n], kept_beats_s) for n in names}
+    figures = {n: _figures(before, reference, made[n], made_levels[n], kept_beats_s) for n in names}
     for name, sound in beside.items():
-        figures[name] = _figures(before, heard, [sound], levels(sound, rate_hz), kept_beats_s)
-    return ClipFigures(
+        figures[name] = _figures(before, reference, [sound], levels(sound, rate_hz), kept_beats_s)
+    return ClipMeasures(
         figures,
-        {n: distance(seen[n], levels(made[n][1], rate_hz), rate_hz) for n in names},
+        {n: distance(made_levels[n], levels(made[n][1], rate_hz), rate_hz) for n in names},
         {
-            (a, b): distance(seen[a], seen[b], rate_hz)
+            (a, b): distance(made_levels[a], made_levels[b], rate_hz)
             for i, a in enumerate(names)
             for b in names[i + 1 :]
         },
@@ -96,11 +110,15 @@ def measure_clip(
 
 
 def _figures(
-    before: Heard, heard: Levels, takes: Sequence[Tensor], seen: Levels, beats_s: Sequence[float]
+    before: AudioFeatures,
+    reference: Levels,
+    takes: Sequence[Tensor],
+    made: Levels,
+    beats_s: Sequence[float],
 ) -> dict[str, float]:
     rate_hz, sound = before.rate_hz, takes[0]
     seconds = len(sound) / rate_hz
-    found = compare(before, hear(sound, rate_hz, before.beats is not None))
+    found = compare(before, extract_features(sound, rate_hz, before.beats is not None))
     places: dict[str, Spans] = {
         "on_beats": [(t, t + ON_BEAT_S) for t in beats_s],
         "off_beats": between(beats_s, seconds, FAR_FROM_BEAT_S) if beats_s else [],
@@ -109,7 +127,7 @@ def _figures(
         "last": [(seconds - ENDS_S, seconds)],
     }
     for name, spans_s in places.items():
-        found[name] = distance(heard, seen, rate_hz, spans_s)
+        found[name] = distance(reference, made, rate_hz, spans_s)
     half = len(sound) // 2
     found["loop_db"] = click_db(sound.roll(half), [half], rate_hz)
     found["lowest_lufs"] = min(loudness_lufs(take[None], rate_hz) for take in takes)
@@ -120,7 +138,13 @@ def _figures(
 
 @dataclass(frozen=True)
 class Claim:
-    """What the presets' names promise: one (preset, measure) lies below another."""
+    """A promise of a preset's name: one (preset, measure) is lower than another.
+
+    Attributes:
+        text: the claim in words.
+        less: (preset, measure) of the lower value.
+        more: (preset, measure) of the higher value.
+    """
 
     text: str
     less: tuple[str, str]
@@ -128,9 +152,9 @@ class Claim:
 
 
 def claims(names: Sequence[str]) -> list[Claim]:
-    """What the names of the shipped presets promise, of those that are there.
+    """The claims about those of the shipped presets that are in ``names``.
 
-    "More" of a good thing (chroma, onset F) is told as the others having less.
+    "More" of a measure that should be high (chroma, onset F) means that the others have less.
     """
     found = [*_sizes(), *_on_beats(), *_ends(), *_kept()]
     found += [
@@ -193,8 +217,13 @@ def _kept() -> list[Claim]:
     ]  # fmt: skip
 
 
-def judge(claim: Claim, clips: Sequence[ClipFigures]) -> Relation:
-    """Whether a claim holds: the 95 % interval of the clips' differences against 0."""
+def judge(claim: Claim, clips: Sequence[ClipMeasures]) -> Relation:
+    """Judge a claim by the 95 % interval of the clips' differences.
+
+    Args:
+        claim: the claim.
+        clips: measures of every clip; clips where either measure is nan do not count.
+    """
     pairs = [
         (c.figures[claim.less[0]][claim.less[1]], c.figures[claim.more[0]][claim.more[1]])
         for c in clips
@@ -212,7 +241,7 @@ def judge(claim: Claim, clips: Sequence[ClipFigures]) -> Relation:
     return Relation(claim.text, above(difference), text)
 
 
-def mean_of(clips: Sequence[ClipFigures], figure: Callable[[ClipFigures], float]) -> float:
-    """Mean over the clips that have the figure; nan where none has."""
+def mean_of(clips: Sequence[ClipMeasures], figure: Callable[[ClipMeasures], float]) -> float:
+    """Mean over the clips whose measure is not nan; nan where there are none."""
     found = [value for value in map(figure, clips) if not math.isnan(value)]
     return sum(found) / len(found) if found else math.nan

@@ -1,6 +1,6 @@
 """Print, as Markdown, how well a model's stages guess hidden tokens of unheard music.
 
-    PYTHONPATH=. python benchmarks/guesses.py MUSIC [--model default] [--clips 20] [--seconds 10]
+    PYTHONPATH=. python benchmarks/token_accuracy.py MUSIC [--model default] [--clips 20]
 
 Beside them: the codebooks' own entropy, and a predictor that takes the neighbours' mean.
 """
@@ -13,8 +13,14 @@ import torch
 from torch import Tensor
 
 from vampnet.codec import Codec
-from vampnet.evaluation.clips import Clip, cut
-from vampnet.evaluation.guesses import Guess, guesses, hidden_tokens, neighbour_guesses, usage
+from vampnet.evaluation.clips import MusicClip, cut_clips
+from vampnet.evaluation.token_prediction import (
+    PredictionScore,
+    codebook_usage,
+    random_token_mask,
+    score_neighbour_baseline,
+    score_predictions,
+)
 from vampnet.model import VampNet
 from vampnet.pipeline import Pipeline
 
@@ -32,13 +38,13 @@ def main() -> None:
     args = parser.parse_args()
     pipeline = Pipeline.from_pretrained(args.model, precision="float32", keep_weights=False)
     codec = pipeline.codec
-    whole = encoded(codec, cut(args.music, codec.sample_rate, ALL_CLIPS, args.seconds))
-    codes = encoded(codec, cut(args.music, codec.sample_rate, args.clips, args.seconds))
+    whole = encoded(codec, cut_clips(args.music, codec.sample_rate, ALL_CLIPS, args.seconds))
+    codes = encoded(codec, cut_clips(args.music, codec.sample_rate, args.clips, args.seconds))
     minutes = len(whole) * args.seconds / 60
     print(
         f"Codebooks on {minutes:.0f} minutes, guesses on {len(codes)} clips of {args.seconds:g} s\n"
     )
-    used = usage(whole, codec.vocab_size)
+    used = codebook_usage(whole, codec.vocab_size)
     _row("codebook", [str(n + 1) for n in range(len(used))], head=True)
     _row("entropy, nats", [f"{u.entropy:.2f}" for u in used])
     _row("perplexity", [f"{u.perplexity:.0f}" for u in used])
@@ -50,7 +56,7 @@ def main() -> None:
             _stage(name, model, codes[:, : model.config.n_codebooks], codec.codebooks, entropy)
 
 
-def encoded(codec: Codec, clips: list[Clip]) -> Tensor:
+def encoded(codec: Codec, clips: list[MusicClip]) -> Tensor:
     """Codes of clips of one length, int64 (B, N, T)."""
     return torch.cat([codec.encode(clip.sound[None, None]) for clip in clips])
 
@@ -63,16 +69,18 @@ def _stage(name: str, model: VampNet, codes: Tensor, rows: Tensor, entropy: list
     mean = sum(entropy) / len(entropy)
     _row("unigram", [f"{value:.2f}" for value in (mean, *entropy)])
     for ratio in RATIOS:
-        mask = hidden_tokens(codes, ratio, first, torch.Generator().manual_seed(0))
-        _row(f"{ratio:g}, model", _cells(guesses(model, codes, mask)))
-        near = neighbour_guesses(codes[:, first:], mask[:, first:], rows[first:])
+        mask = random_token_mask(codes, ratio, first, torch.Generator().manual_seed(0))
+        _row(f"{ratio:g}, model", _cells(score_predictions(model, codes, mask)))
+        near = score_neighbour_baseline(codes[:, first:], mask[:, first:], rows[first:])
         _row(f"{ratio:g}, neighbours' mean", _cells(near))
 
 
-def _cells(found: list[Guess]) -> list[str]:
+def _cells(found: list[PredictionScore]) -> list[str]:
     n = len(found)
-    mean = Guess(sum(g.loss for g in found) / n, sum(g.top for g in found) / n)
-    return [f"{g.loss:.2f} / {100 * g.top:.0f}" for g in (mean, *found)]
+    mean = PredictionScore(
+        sum(g.cross_entropy for g in found) / n, sum(g.top_k_accuracy for g in found) / n
+    )
+    return [f"{g.cross_entropy:.2f} / {100 * g.top_k_accuracy:.0f}" for g in (mean, *found)]
 
 
 def _row(name: str, cells: list[str], head: bool = False) -> None:
