@@ -1,15 +1,15 @@
-"""A request at full size, random weights: the reference path against the fast one, in one run.
+"""A request at full size with random weights: reference implementation against optimized ones.
 
     PYTHONPATH=. python benchmarks/full_size.py [--runs 5] [--steps 2] [--device cuda]
 
-Whole requests (mono, file to file) run in turn on the reference path, the fast path in float32 and
-in int8 (on a CUDA device: bfloat16); each stage's median is compared. Each path is a process of its
-own, as its users run it: what one does to the heap is no other's, the fast ones keep freed memory
-as the commands do, the reference is plain Python (``--kept``: keeps it, too). The coarse stage is a
-sum of passes of equal work, so ``--steps`` of them are run and the stage counts as 24; fewer holes
-stay open in the later ones, which only the fast path gains from, so its ratios are rather told too
-small. The fine stage runs its 2 passes. About 10 minutes on 2 cores; 9 GB of memory. A CUDA device
-runs all 24 passes.
+Complete requests (mono, file to file) alternate between the reference, the optimized path in
+float32 and in int8 (on a CUDA device: bfloat16); the medians of each stage are compared. Each path
+runs in its own process, so that they do not share a heap; the optimized ones keep freed memory as
+the commands do, the reference does so only with ``--kept``. The coarse stage consists of passes of
+equal work, so only ``--steps`` of them run and the stage is scaled to 24. Later passes have fewer
+masked positions, which only the optimized path exploits, so its ratios are slightly underestimated.
+The fine stage runs its 2 passes. About 10 minutes on 2 cores; 9 GB of memory. A CUDA device runs
+all 24 passes.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from vampnet.prompt import Prompt
 from vampnet.system import device
 from vampnet.system.allocator import keep_freed_memory
 
-STEPS = 24  # of the coarse stage that is told
+STEPS = 24  # of the reported coarse stage
 PERIOD = 7  # every 7th frame is kept
 FRAMES = 574  # of the comparison of logits
-NARROW = {"cpu": "int8", "cuda": "bfloat16"}  # what "auto" takes at full size
-BARS = (  # what, stage, path, at least so many times as fast as the reference
+REDUCED = {"cpu": "int8", "cuda": "bfloat16"}  # chosen by "auto" at full size
+TARGETS = (  # part, stage, path, minimum speed-up over the reference
     ("coarse stage", "coarse", "float32", 1.6),
     ("coarse stage", "coarse", "int8", None),
     ("codec encode", "encode", "float32", None),
@@ -53,16 +53,16 @@ BARS = (  # what, stage, path, at least so many times as fast as the reference
 
 
 def plain_network(network: nn.Module, x: Tensor) -> Tensor:
-    """In place of a codec's ``fast_network``: the layers as written."""
+    """Run a network unoptimized; replaces a codec's ``fast_network``."""
     return network(x)
 
 
 def pipeline(path: str, device: str) -> Pipeline:
-    """The same weights behind the reference path or one of the fast ones."""
+    """Build the pipeline of a path: "reference", or a precision; weights are the same for all."""
     codec, *models = timing.full_size_parts()
     rng = torch.Generator().manual_seed(1)
     for name, parameter in codec.named_parameters():
-        if name.endswith("alpha"):  # ones are no one's weights
+        if name.endswith("alpha"):  # trained weights are not all ones
             parameter.data.uniform_(0.3, 3.0, generator=rng)
     for part in (codec, *models):
         part.to(device)
@@ -76,7 +76,7 @@ def pipeline(path: str, device: str) -> Pipeline:
 
 
 def serve(path: str, device: str, keep: bool, asked: Connection) -> None:
-    """Answer what :func:`ask` asks, in a process of the path's own, until it asks nothing."""
+    """Serve requests of :func:`ask` in the process of a path, until it receives None."""
     if keep:
         keep_freed_memory()
     made = pipeline(path, device)
@@ -89,7 +89,7 @@ def serve(path: str, device: str, keep: bool, asked: Connection) -> None:
 
 @torch.inference_mode()
 def answers(made: Pipeline) -> list[Any]:
-    """Logits of the coarse model and audio of the codec, for codes that are always the same."""
+    """Compute logits of the coarse model and audio of the codec for fixed random tokens."""
     rng = torch.Generator().manual_seed(2)
     codec, coarse = made.codec, cast(Any, made.coarse)
     device = codec.codebooks.device
@@ -104,10 +104,10 @@ def answers(made: Pipeline) -> list[Any]:
 
 @contextmanager
 def workers(device: str, kept: bool) -> Iterator[dict[str, Connection]]:
-    """A process a path, each with its end of a pipe."""
+    """Start one process per path and yield the pipe to each."""
     context = multiprocessing.get_context("spawn")
     found: dict[str, Connection] = {}
-    for path in ("reference", "float32", NARROW[torch.device(device).type]):
+    for path in ("reference", "float32", REDUCED[torch.device(device).type]):
         found[path], theirs = context.Pipe()
         keep = kept or path != "reference"
         context.Process(target=serve, args=(path, device, keep, theirs), daemon=True).start()
@@ -119,7 +119,7 @@ def workers(device: str, kept: bool) -> Iterator[dict[str, Connection]]:
 
 
 def ask(worker: Connection, request: object) -> Any:
-    """Send and wait: one process computes at a time."""
+    """Send a request and wait for the reply, so that one process computes at a time."""
     worker.send(request)
     return worker.recv()
 
@@ -127,7 +127,7 @@ def ask(worker: Connection, request: object) -> Any:
 def measured(
     made: dict[str, Connection], steps: int, seconds: float, runs: int
 ) -> dict[str, dict[str, list[float]]]:
-    """Seconds of every stage by path, the coarse stage and the whole brought to 24 steps."""
+    """Time every stage by path, in seconds, with coarse stage and total scaled to 24 steps."""
     preset = Preset("period", "", Prompt(period=PERIOD), {"steps": steps})
     times = {path: {stage: [] for stage in timing.STAGES} for path in made}
     request = timing.BenchRequest(seconds, preset=preset, repeats=1, first=0)
@@ -137,19 +137,19 @@ def measured(
             more_s = found["coarse"] * (STEPS / steps - 1)
             found["coarse"] += more_s
             found["total"] += more_s
-            for stage, value in found.items() if run else ():  # the first one warms up
+            for stage, value in found.items() if run else ():  # the first run is a warm-up
                 times[path][stage].append(value)
     return times
 
 
 def main() -> None:
-    """Run the paths in turn and print Markdown."""
+    """Run the paths alternately and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--steps", type=int, help="coarse passes that are run (2; CUDA: 24)")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--device", default="cpu", help="cpu, cuda (cpu)")
-    parser.add_argument("--kept", action="store_true", help="the reference keeps memory, too")
+    parser.add_argument("--kept", action="store_true", help="the reference keeps freed memory, too")
     options = parser.parse_args()
     steps = options.steps or (2 if options.device == "cpu" else STEPS)
     with workers(options.device, options.kept) as made:
@@ -161,16 +161,18 @@ def main() -> None:
         f"{options.seconds:g} s mono, {STEPS} + 2 steps; {steps} coarse passes run, counted as "
         f"{STEPS}; medians of {options.runs} runs in turn.\n"
     )
-    print("| part | path | reference s | s | ratio | bar |\n| --- | --- | --- | --- | --- | --- |")
-    for name, stage, path, bar in BARS:
+    print(
+        "| part | path | reference s | s | ratio | target |\n| --- | --- | --- | --- | --- | --- |"
+    )
+    for name, stage, path, target in TARGETS:
         if path not in times:
             continue
         plain_s = statistics.median(times["reference"][stage])
         found_s = statistics.median(times[path][stage])
-        wanted = f"{bar:g} x" if bar else ""
+        wanted = f"{target:g} x" if target else ""
         row = f"{plain_s:.2f} | {found_s:.2f} | {plain_s / found_s:.2f} x | {wanted}"
         print(f"| {name} | {path} | {row} |")
-    wanted = " (both: at most 1e-4 is the bar)" if options.device == "cpu" else ""
+    wanted = " (target of both: at most 1e-4)" if options.device == "cpu" else ""
     print(
         f"\nLargest difference, float32 against reference: logits {logits:.1e}, audio "
         f"{audio:.1e}{wanted}."

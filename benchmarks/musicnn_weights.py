@@ -1,10 +1,10 @@
-"""Makes vampnet/weights/musicnn from the wheel of the package musicnn, without TensorFlow.
+"""Convert the weights in the wheel of the package musicnn to safetensors, without TensorFlow.
 
     pip download musicnn==0.1.0 --no-deps
     python benchmarks/musicnn_weights.py musicnn-0.1.0-py3-none-any.whl [OUT]
 
-A TensorFlow checkpoint is a table of names (LevelDB's format: blocks of prefix-compressed keys)
-that tell where in the data file each array lies.
+Writes vampnet/weights/musicnn. The index of a TensorFlow checkpoint is a LevelDB table (blocks of
+prefix-compressed keys) that maps each array's name to its offset in the data file.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ from torch import Tensor
 
 MODEL = "MSD_musicnn"
 OUT = Path(__file__).resolve().parent.parent / "vampnet" / "weights" / "musicnn"
-FOOTER = 48  # bytes at the end of a table: where its index lies
-BLOCK_TRAILER = 5  # bytes behind a block: compression and checksum
+FOOTER = 48  # bytes at the end of a table, with the offset of its index
 FLOAT = 1  # TensorFlow's number of float32
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number in groups of 7 bits, and the place behind it."""
+    """Decode a variable-length integer (7 bits per byte); return it and the offset after it."""
     value = shift = 0
     while True:
         value |= (data[at] & 127) << shift
@@ -39,22 +38,24 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def entries(table: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of the block at ``start``."""
+    """Yield keys and values of the block of ``size`` bytes at ``start``."""
     if table[start + size]:
-        raise ValueError(f"the table's block is compressed ({table[start + size]}); 0 is read")
+        raise ValueError(
+            f"compression {table[start + size]} of a table block is not supported; only 0 is"
+        )
     n_restarts = struct.unpack_from("<I", table, start + size - 4)[0]
     at, end, key = start, start + size - 4 - 4 * n_restarts, b""
     while at < end:
         shared, at = varint(table, at)
-        fresh, at = varint(table, at)
+        suffix, at = varint(table, at)
         length, at = varint(table, at)
-        key = key[:shared] + table[at : at + fresh]
-        yield key, table[at + fresh : at + fresh + length]
-        at += fresh + length
+        key = key[:shared] + table[at : at + suffix]
+        yield key, table[at + suffix : at + suffix + length]
+        at += suffix + length
 
 
 def fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """Numbers and values (int or bytes, by kind) of a protocol buffer's fields."""
+    """Yield field numbers and values (int or bytes, by wire type) of a protocol buffer."""
     at = 0
     while at < len(message):
         tag, at = varint(message, at)
@@ -70,9 +71,9 @@ def fields(message: bytes) -> Iterator[tuple[int, Any]]:
 
 
 def arrays(index: bytes, data: bytes) -> dict[str, Tensor]:
-    """Every float32 array of a checkpoint by its name."""
+    """Read every float32 array of a checkpoint, by name."""
     at = len(index) - FOOTER
-    _, at = varint(index, at)  # the meta index: nothing of interest
+    _, at = varint(index, at)  # handle of the meta index, unused
     _, at = varint(index, at)
     start, at = varint(index, at)
     size, _ = varint(index, at)
@@ -90,7 +91,7 @@ def arrays(index: bytes, data: bytes) -> dict[str, Tensor]:
     return found
 
 
-# The module's name, the kind, and the number of the layer of that kind in TensorFlow's graph.
+# Names of the modules, in the order of TensorFlow's convolution layers.
 CONVOLUTIONS = ("timbral.0", "timbral.1", "temporal.0", "temporal.1", "temporal.2",
                 "middle.0", "middle.1", "middle.2")  # fmt: skip
 NORM = {
@@ -102,7 +103,7 @@ NORM = {
 
 
 def renamed(old: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The arrays under this program's names, in torch's layout; matrices as float16."""
+    """Rename the arrays and convert them to torch's layout; matrices become float16."""
     new: dict[str, Tensor] = {}
 
     def norm(name: str, number: int) -> None:
@@ -126,7 +127,7 @@ def renamed(old: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    """Read the wheel, write the weights and the licence."""
+    """Read the wheel; write the weights and the licence."""
     out = Path(sys.argv[2]) if len(sys.argv) > 2 else OUT
     with zipfile.ZipFile(sys.argv[1]) as wheel:
         folder = f"musicnn/{MODEL}"

@@ -1,8 +1,8 @@
-"""Print, as Markdown, what a narrower precision does to a model's answers on unheard music.
+"""Print, as Markdown, the effect of a lower precision on a model's predictions on held-out music.
 
     PYTHONPATH=. python benchmarks/precisions.py MUSIC [--model default] [--precision int8]
 
-Tokens of clips are hidden at random; each stage guesses them in float32 and in the other precision.
+Tokens of clips are masked at random; each stage predicts them in both precisions.
 """
 
 from __future__ import annotations
@@ -21,38 +21,55 @@ from vampnet.evaluation.token_prediction import random_token_mask
 from vampnet.model import VampNet
 from vampnet.pipeline import Pipeline
 
-HEAD = ["stage", "masked", "float32, nats", "other, nats", "likeliest token equal", "logits' error"]
+HEAD = ["stage", "masked", "float32, nats", "lower, nats", "equal argmax", "error of logits"]
 
 
 @dataclass(frozen=True)
-class Change:
-    """Cross-entropies in nats, share of equal likeliest tokens, RMS of errors and of logits."""
+class PrecisionLoss:
+    """Effect of a lower precision.
 
-    wide: float
-    narrow: float
+    Attributes:
+        reference: cross-entropy in float32, in nats.
+        lower: cross-entropy in the lower precision, in nats.
+        agree: share of tokens with equal argmax, 0 to 1.
+        error: RMS error of the logits.
+        deviation: RMS of the centred logits.
+    """
+
+    reference: float
+    lower: float
     agree: float
     error: float
     deviation: float
 
 
 @torch.inference_mode()
-def change(wide: VampNet, narrow: VampNet, codes: Tensor, mask: Tensor) -> Change:
-    """Both models on the same hidden tokens. codes: int64 (B, N, T); mask: bool, True = hidden."""
-    first, sums = wide.n_conditioning_codebooks, torch.zeros(5, dtype=torch.float64)
-    for item, hidden in zip(codes.split(1), mask.split(1), strict=True):
-        at, seen = hidden[:, first:], item.masked_fill(hidden, wide.mask_token)
-        wanted, *scores = item[:, first:][at], wide(seen)[at], narrow(seen)[at]
+def compare_precisions(
+    reference: VampNet, lower: VampNet, codes: Tensor, mask: Tensor
+) -> PrecisionLoss:
+    """Compare two models on the same masked tokens.
+
+    Args:
+        reference: the model in float32.
+        lower: the model in the lower precision.
+        codes: tokens, int64 (B, N, T).
+        mask: bool (B, N, T), True = masked.
+    """
+    first, sums = reference.n_conditioning_codebooks, torch.zeros(5, dtype=torch.float64)
+    for item, masked in zip(codes.split(1), mask.split(1), strict=True):
+        at, seen = masked[:, first:], item.masked_fill(masked, reference.mask_token)
+        wanted, *scores = item[:, first:][at], reference(seen)[at], lower(seen)[at]
         losses = [F.cross_entropy(s, wanted, reduction="sum") for s in scores]
         equal = (scores[0].argmax(-1) == scores[1].argmax(-1)).sum()
         centred = scores[0] - scores[0].mean(-1, keepdim=True)
         error = (scores[1] - scores[0]).square().mean(-1).sum()
         sums += torch.stack([*losses, equal, error, centred.square().mean(-1).sum()]).double()
-    wide_loss, narrow_loss, agree, error, spread = (sums / int(mask[:, first:].sum())).tolist()
-    return Change(wide_loss, narrow_loss, agree, error**0.5, spread**0.5)
+    reference_loss, lower_loss, agree, error, spread = (sums / int(mask[:, first:].sum())).tolist()
+    return PrecisionLoss(reference_loss, lower_loss, agree, error**0.5, spread**0.5)
 
 
 def main() -> None:
-    """Encode clips, hide tokens, print the table."""
+    """Encode clips, mask tokens, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("music")
     parser.add_argument("--model", default="default")
@@ -60,24 +77,24 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=10.0)
     args = parser.parse_args()
-    wide = Pipeline.from_pretrained(args.model, precision="float32", keep_weights=False)
-    narrow = Pipeline.from_pretrained(args.model, precision=args.precision, keep_weights=False)
-    clips = cut_clips(args.music, wide.codec.sample_rate, args.clips, args.seconds)
-    codes = encoded(wide.codec, clips)
+    reference = Pipeline.from_pretrained(args.model, precision="float32", keep_weights=False)
+    lower = Pipeline.from_pretrained(args.model, precision=args.precision, keep_weights=False)
+    clips = cut_clips(args.music, reference.codec.sample_rate, args.clips, args.seconds)
+    codes = encoded(reference.codec, clips)
     rows = []
-    stages = (("coarse", wide.coarse, narrow.coarse), ("fine", wide.c2f, narrow.c2f))
+    stages = (("coarse", reference.coarse, lower.coarse), ("fine", reference.c2f, lower.c2f))
     for name, *models in stages:
         if models[0] is None or models[1] is None:
             continue
-        heard = codes[:, : models[0].config.n_codebooks]
+        tokens = codes[:, : models[0].config.n_codebooks]
         for ratio in RATIOS:
             rng = torch.Generator().manual_seed(0)
-            mask = random_token_mask(heard, ratio, models[0].n_conditioning_codebooks, rng)
-            c = change(models[0], models[1], heard, mask)
-            told = f"{c.error:.3f} of {c.deviation:.2f}"
-            figures = [f"{c.wide:.4f}", f"{c.narrow:.4f}", f"{100 * c.agree:.1f} %", told]
+            mask = random_token_mask(tokens, ratio, models[0].n_conditioning_codebooks, rng)
+            c = compare_precisions(models[0], models[1], tokens, mask)
+            error = f"{c.error:.3f} of {c.deviation:.2f}"
+            figures = [f"{c.reference:.4f}", f"{c.lower:.4f}", f"{100 * c.agree:.1f} %", error]
             rows.append([name, f"{100 * ratio:.0f} %", *figures])
-    print(f"{len(codes)} clips of {args.seconds:g} s; other: {args.precision}\n")
+    print(f"{len(codes)} clips of {args.seconds:g} s; lower: {args.precision}\n")
     print("\n".join(markdown_table(HEAD, rows)))
 
 

@@ -1,9 +1,9 @@
-"""Run a measurement with the processor's time of this process in place of the wall clock.
+"""Run a measurement with the CPU time of this process instead of the wall clock.
 
     OMP_NUM_THREADS=1 python benchmarks/processor_time.py -m vampnet bench --channels 2
 
-For a machine that has other work to do: with one thread the figures then tell what the work costs,
-not how long it waited for its turn.
+For a machine under other load: with one thread, the results are the cost of the work without the
+time spent waiting for a core.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the script or module named on the command line, its clock replaced."""
+    """Run the script or module named on the command line with its clock replaced."""
     time.perf_counter = time.process_time
     del sys.argv[0]
     if sys.argv[0] == "-m":

@@ -1,8 +1,8 @@
-"""The plain path: what the fast one must equal, written for clarity and slow on purpose.
+"""Reference implementation of the model, written for clarity: optimized code must equal it.
 
-Every formula of a layer spelled out (norm, attention, gate), every projection by itself, position
-bias made anew in each layer's pass, logits of every frame and codebook, one item at a time. Used
-by benchmarks/full_size.py and by the tests.
+Every formula of a layer is spelled out (norm, attention, gate), every projection is separate, the
+position bias is recomputed in each layer, logits are computed for every frame and codebook, one
+item at a time. Used by benchmarks/full_size.py and the tests.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from vampnet.model.transformer import FeedForward, Layer, RMSNorm
 
 
 def reference_norm(norm: RMSNorm, x: Tensor) -> Tensor:
-    """x / rms(x), scaled (arXiv 1910.07467, eq. 4). x: float (1, T, D). Returns the same shape."""
+    """RMSNorm, x / rms(x) scaled (arXiv 1910.07467, eq. 4), of x float (1, T, D)."""
     return norm.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + norm.eps)
 
 
 def reference_feed_forward(feed_forward: FeedForward, x: Tensor) -> Tensor:
-    """GEGLU (arXiv 2002.05202) with GELU by tanh (arXiv 1606.08415). x: float (1, T, D)."""
+    """GEGLU (arXiv 2002.05202) with tanh GELU (arXiv 1606.08415), of x float (1, T, D)."""
     signal, gate = feed_forward.up(x).chunk(2, dim=-1)
     inner = math.sqrt(2 / math.pi) * (gate + 0.044715 * gate.pow(3))
     return feed_forward.down(signal * 0.5 * gate * (1 + inner.tanh()))
 
 
 def reference_attention(layer: Layer, x: Tensor, bias: Tensor) -> Tensor:
-    """x: float (1, T, D), bias: (1, heads, T, T). Returns float (1, T, D)."""
+    """Multi-head attention of x float (1, T, D) with position bias float (1, heads, T, T)."""
     attention = layer.attention
     _, frames, dim = x.shape
     heads, width = attention.n_heads, dim // attention.n_heads
@@ -42,7 +42,7 @@ def reference_attention(layer: Layer, x: Tensor, bias: Tensor) -> Tensor:
 
 
 def reference_logits(model: VampNet, codes: Tensor) -> Tensor:
-    """codes: int64 (B, N, T). Returns float (B, P, T, V), all of them."""
+    """Compute all logits, float (B, P, T, V), of tokens int64 (B, N, T)."""
     made = []
     for item in codes.split(1):
         x = model.embedding(model.latents(item)).transpose(1, 2)
@@ -56,7 +56,7 @@ def reference_logits(model: VampNet, codes: Tensor) -> Tensor:
 
 
 class Reference:
-    """A model's plain path behind the interface that ``vampnet.model.sampling.generate`` uses."""
+    """The reference implementation with the interface that ``generate`` uses."""
 
     def __init__(self, model: VampNet):
         self.model, self.mask_token, self.config = model, model.mask_token, model.config
@@ -64,9 +64,9 @@ class Reference:
         self.codebooks = model.codebooks
 
     def hidden(self, codes: Tensor) -> Tensor:
-        """All logits, in the place of what they are made from: float (B, T, P, V)."""
+        """Return all logits, float (B, T, P, V), in place of hidden states."""
         return reference_logits(self.model, codes).transpose(1, 2)
 
     def classify(self, hidden: Tensor, codebook: int | None = None) -> Tensor:
-        """float (..., P, V) to (..., V) of one codebook; itself where none is named."""
+        """Select the logits of a codebook: float (..., P, V) to (..., V); None returns all."""
         return hidden if codebook is None else hidden[..., codebook, :]

@@ -1,13 +1,13 @@
-"""Ways of sampling side by side: the same music, masks and seeds, each way at each number of steps.
+"""Compare sampling settings on the same music, masks and seeds, at several numbers of steps.
 
     python benchmarks/sampling_sweep.py MUSIC OUT --way sample_cutoff=0.8
     python benchmarks/sampling_sweep.py MUSIC OUT --steps 6 12 --way temperature=0.6,top_p=0.9
 
-A way is fields of ``Sampling`` over those of the presets; the presets' own are always among them.
-Prints a Markdown table for each prompt: every figure, then what it is more than the presets' way
-with as many steps, with half of its 95 % interval (jackknife over clips); * = clear of 0. The
-presets' own rows are held against --against steps. MUSIC: a folder the model has not heard. OUT:
-a folder for what was made, so that a later run makes only what is new.
+--way overrides fields of the recommended ``Sampling``, which is always included. Prints a Markdown
+table for each prompt: every measure, then its difference from the recommended settings with as many
+steps, with half of its 95 % interval (jackknife over clips); * = significant. The recommended rows
+are compared with --against steps. MUSIC: a folder of held-out music. OUT: a folder for cached
+results, so that a later run computes only what is new.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ MEASURES = (  # name, heading, digits
 
 
 def way(text: str, plain: Sampling) -> Sampling:
-    """Fields such as "temperature=0.6,mask_temperature=1" over those of ``plain``."""
+    """Override fields of ``plain``, given as "temperature=0.6,mask_temperature=1"."""
     values = {}
     kinds = {field.name: type(field.default) for field in fields(Sampling)}
     for part in text.split(","):
         name, _, value = part.partition("=")
         if name not in kinds:
-            raise ValueError(f"'{name}' is no field of Sampling; allowed: {', '.join(kinds)}")
+            raise ValueError(f"'{name}' is not a field of Sampling; allowed: {', '.join(kinds)}")
         values[name] = kinds[name](value)
     return replace(plain, **values)
 
@@ -56,7 +56,7 @@ def way(text: str, plain: Sampling) -> Sampling:
 def settings(
     ways: dict[str, Sampling], steps: list[int], period: int, n_coarse: int
 ) -> list[Setting]:
-    """Every way at every number of steps, with the paper's periodic prompt."""
+    """List all sampling settings at all numbers of steps, with the paper's periodic prompt."""
     prompt = Prompt(period=period, codebooks_kept=n_coarse)
     return [
         Setting(_name(text, n, period), "vamp", prompt, replace(sampling, steps=n))
@@ -72,7 +72,7 @@ def _name(text: str, steps: int, period: int) -> str:
 def table(
     scores: Scores, ways: list[str], steps: list[int], period: int, against: int
 ) -> list[str]:
-    """The lines of a prompt's Markdown table."""
+    """Format the Markdown table of a prompt, one string per line."""
     heads = ["steps", "way", *(head for _, head, _ in MEASURES)]
     rows = []
     for n in steps:
@@ -97,7 +97,7 @@ def _cell(scores: Scores, name: str, base: str, measure: str, digits: int) -> st
 
 
 def main() -> None:
-    """Run what is missing and print the tables."""
+    """Run what is not cached and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

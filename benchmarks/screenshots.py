@@ -1,10 +1,10 @@
-"""The pictures of the page that the documentation shows: light, dark, and on a phone.
+"""Screenshots of the web page for the documentation: light, dark, and on a phone.
 
     python benchmarks/screenshots.py docs/images
 
 Serves the embedded model, opens the page in headless Chromium (VAMPNET_CHROMIUM names one that is
-not on the path; playwright comes with the extra "test"), makes two takes of docs/demo/loop.flac and
-writes page-light.png, page-dark.png and page-phone.png into the folder.
+not on the path; playwright comes with the extra "test"), generates two takes of docs/demo/loop.flac
+and writes page-light.png, page-dark.png and page-phone.png into the folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vampnet.presets import presets  # noqa: E402
 
 WIDE = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}
-LOOKS: dict[str, dict[str, Any]] = {
+APPEARANCES: dict[str, dict[str, Any]] = {
     "page-light": {**WIDE, "color_scheme": "light"},
     "page-dark": {**WIDE, "color_scheme": "dark"},
     "page-phone": {**PHONE, "color_scheme": "light", "is_mobile": True, "has_touch": True},
@@ -36,8 +36,8 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 def shot(browser: Any, address: str, name: str) -> bytes:
-    """The page in one of its looks, as PNG: a clip, its mask, the second of two takes."""
-    options = LOOKS[name]
+    """Take a screenshot as PNG: a clip, its mask, the second of two takes."""
+    options = APPEARANCES[name]
     visit = Visit(browser, address, **options)
     visit.context.set_default_timeout(60_000)
     visit.open(ROOT / "docs" / "demo" / "loop.flac")
@@ -48,7 +48,7 @@ def shot(browser: Any, address: str, name: str) -> bytes:
     visit.page.mouse.move(0, 0)
     visit.page.wait_for_timeout(700)
     height = visit.page.evaluate("document.documentElement.scrollHeight")
-    if name == "page-phone":  # the sliders go on and on there
+    if name == "page-phone":  # its column of sliders is long
         height = visit.page.locator("#controls").bounding_box()["y"]
     part = {"x": 0, "y": 0, "width": options["viewport"]["width"], "height": height}
     made = visit.page.screenshot(full_page=True, clip=part)
@@ -57,15 +57,15 @@ def shot(browser: Any, address: str, name: str) -> bytes:
 
 
 def main() -> None:
-    """Write the pictures."""
+    """Write the screenshots."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="where the pictures are written")
+    parser.add_argument("folder", type=Path, help="folder of the screenshots")
     folder = parser.parse_args().folder
     if not find_browser():
         sys.exit("no browser: install Chromium, or name one by VAMPNET_CHROMIUM")
     folder.mkdir(parents=True, exist_ok=True)
     with running(Pipeline.from_pretrained(), presets()) as site, started_browser() as browser:
-        for name in LOOKS:
+        for name in APPEARANCES:
             png = Image.open(io.BytesIO(shot(browser, site.address, name)))
             png.quantize(256).save(folder / f"{name}.png", optimize=True)
 

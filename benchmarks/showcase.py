@@ -1,11 +1,11 @@
-"""Sound examples of a model with their pictures, and whether seeds and presets differ: one command.
+"""Write audio examples of a model with spectrograms, and check that seeds and presets differ.
 
     python benchmarks/showcase.py MUSIC docs/examples [--model MODEL] [--presets A,B,C]
 
-MUSIC: a folder of the held-out files that docs/training-data.csv tells artist and licence of.
-Writes six pieces as Ogg files (input, codec alone, three presets), a sheet of spectrograms for
-each, and README.md with credits and figures; prints the figures. Equal models and music give equal
-files on the same machine. What a listener wrote between the marks of README.md stays.
+MUSIC: a folder of held-out files whose artist and licence are in docs/training-data.csv. Writes six
+pieces as Ogg files (input, codec alone, three presets), spectrograms of each, and README.md with
+credits and measures; prints the measures. Equal models and music give equal files on the same
+machine. Notes written by hand between the marks in README.md are kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from showcase_page import (  # noqa: E402
     PageMetadata,
     checks,
     file_name,
-    kept_words,
+    kept_notes,
     linked_files,
     page,
 )
@@ -53,7 +53,7 @@ PAGE = "README.md"
 
 @dataclass(frozen=True)
 class Maker:
-    """A model and the presets that are shown and checked."""
+    """Generates the examples: a model, the presets shown and the presets checked."""
 
     pipeline: Pipeline
     shown: dict[str, Preset]
@@ -61,20 +61,20 @@ class Maker:
 
     @torch.inference_mode()
     def sounds(self, piece: Piece) -> dict[str, Region]:
-        """Everything one hears of a piece, by name, at the input's level and rate."""
+        """Generate all audio of a piece, by name, at the input's level and rate."""
         codec, region = self.pipeline.codec, piece.region
-        heard = region.to_model(codec.sample_rate)[0]
+        audio = region.to_model(codec.sample_rate)[0]
         made = {INPUT: region}
-        again = codec.decode(codec.encode(heard), heard.shape[-1])[:, 0]
+        again = codec.decode(codec.encode(audio), audio.shape[-1])[:, 0]
         made[CODEC] = region.like(again, codec.sample_rate)
         for name, how in self.shown.items():
             sampling = self.pipeline.sampling_for(how)
-            vamp = self.pipeline.vamp(heard, how.prompt, sampling, SEEDS[0])
+            vamp = self.pipeline.vamp(audio, how.prompt, sampling, SEEDS[0])
             made[name] = region.like(vamp.audio[0], codec.sample_rate)
         return made
 
     def show(self, piece: Piece, out: Path) -> None:
-        """Write the sounds and the sheet of a piece."""
+        """Write the audio and the spectrograms of a piece."""
         sounds = self.sounds(piece)
         for what, region in sounds.items():
             write_ogg(out / file_name(piece, what), region, piece.credit, what)
@@ -85,27 +85,27 @@ class Maker:
 
     @torch.inference_mode()
     def check(self, clip: MusicClip) -> ClipMeasures:
-        """Every preset's two takes of a clip, measured."""
-        codec, heard = self.pipeline.codec, clip.sound[None, None]
+        """Generate two takes of a clip with every preset and measure them."""
+        codec, audio = self.pipeline.codec, clip.sound[None, None]
         made, beats_s = {}, ()
         for name, how in self.checked.items():
             sampling = self.pipeline.sampling_for(how)
-            vamps = [self.pipeline.vamp(heard, how.prompt, sampling, seed) for seed in SEEDS]
+            vamps = [self.pipeline.vamp(audio, how.prompt, sampling, seed) for seed in SEEDS]
             made[name] = [vamp.audio[0, 0] for vamp in vamps]
             beats_s = vamps[0].beats.times_s if vamps[0].beats else beats_s
-        again = {CODEC: codec.decode(codec.encode(heard), len(clip.sound))[0, 0]}
+        again = {CODEC: codec.decode(codec.encode(audio), len(clip.sound))[0, 0]}
         return measure_presets(
             extract_features(clip.sound, clip.rate_hz, True), made, again, beats_s
         )
 
 
 def spread(clips: Sequence[MusicClip], n: int) -> list[MusicClip]:
-    """``n`` of the clips, evenly over their order, so over all artists."""
+    """Select ``n`` clips, evenly spaced, so that they cover all artists."""
     return [clips[i * len(clips) // n] for i in range(min(n, len(clips)))]
 
 
 def run(jobs: Sequence[Callable[[], object]], workers: int) -> list:
-    """The results of the jobs in their order, with a line of progress."""
+    """Run jobs in a thread pool, showing progress; return their results in order."""
     with ThreadPoolExecutor(workers) as pool:
         waiting, found = [pool.submit(job) for job in jobs], []
         for future in waiting:
@@ -116,40 +116,40 @@ def run(jobs: Sequence[Callable[[], object]], workers: int) -> list:
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """What was asked for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("music", type=Path, help="a folder of held-out music")
     add("out", type=Path, help="the folder to write, docs/examples")
     add("--model", default="default", help="a name or a folder (default)")
-    add("--presets", default=SHOWN, help=f"shown, a comma between ({SHOWN})")
-    add("--check", default="", help="presets to check, a comma between (all)")
-    add("--pieces", type=int, default=6, help="shown (6)")
-    add("--seconds", type=float, default=4.5, help="of a piece (4.5)")
-    add("--clips", type=int, default=12, help="to check on; 0 = no checks (12)")
-    add("--clip-seconds", type=float, default=6.0, help="of a clip (6)")
+    add("--presets", default=SHOWN, help=f"presets shown, comma-separated ({SHOWN})")
+    add("--check", default="", help="presets checked, comma-separated (all)")
+    add("--pieces", type=int, default=6, help="number of pieces (6)")
+    add("--seconds", type=float, default=4.5, help="length of a piece (4.5)")
+    add("--clips", type=int, default=12, help="clips to check on; 0 = no checks (12)")
+    add("--clip-seconds", type=float, default=6.0, help="length of a clip (6)")
     add("--credits", type=Path, default=MANIFEST, help="name, artist, licence (the manifest)")
-    add("--jobs", type=int, default=2, help="at once (2)")
+    add("--jobs", type=int, default=2, help="jobs at once (2)")
     return parser.parse_args(argv)
 
 
 def named(names: str) -> dict[str, Preset]:
-    """The presets of these names, all for none. Raises ValueError for one that there is not."""
+    """Load presets by comma-separated names, "" = all. Raises UserError for an unknown name."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     return {name: preset(name) for name in wanted} or presets()
 
 
 def command(argv: Sequence[str], args: argparse.Namespace) -> str:
-    """The command line, with the folder of music as MUSIC whatever its place."""
+    """Format the command line, with the folder of music as MUSIC."""
     words = ["MUSIC" if word == str(args.music) else word for word in argv]
     return shlex.join(["python", "benchmarks/showcase.py", *words])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Make the examples."""
+    """Generate the examples."""
     start, argv = time.monotonic(), sys.argv[1:] if argv is None else argv
     args = arguments(argv)
-    torch.set_num_threads(1)  # a sound a core beats a core a sound
+    torch.set_num_threads(1)  # one job per core is faster than all cores per job
     maker = Maker(Pipeline.from_pretrained(args.model), named(args.presets), named(args.check))
     credit_of = credits(args.music, args.credits)
     pieces = choose(credit_of, args.pieces, args.seconds)
@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         clips = spread(every, args.clips)
     args.out.mkdir(parents=True, exist_ok=True)
     readme = args.out / PAGE
-    heard = kept_words(readme)
+    notes = kept_notes(readme)
     for old in linked_files(readme):
         old.unlink(missing_ok=True)
     made = run(
@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     metadata = PageMetadata(command(argv, args), model, SEEDS[0], args.clip_seconds)
     figures = made[len(pieces) :]
     shown = [INPUT, CODEC, *maker.shown]
-    readme.write_text(page(metadata, pieces, shown, figures, heard), encoding="utf-8")
+    readme.write_text(page(metadata, pieces, shown, figures, notes), encoding="utf-8")
     if figures:
         print(checks(metadata, figures))
     size = sum(path.stat().st_size for path in args.out.iterdir())

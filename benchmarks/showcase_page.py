@@ -1,4 +1,4 @@
-"""The page of benchmarks/showcase.py: pieces with their sounds and pictures, figures and claims."""
+"""The page of benchmarks/showcase.py: pieces with audio and spectrograms, measures and claims."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from vampnet.evaluation.report import markdown_table
 
 INPUT, CODEC = "input", "codec alone"
 PEAK_DBFS = -0.1  # the endpoint's limiter
-HEARD, HEARD_END = "<!-- kept when this page is made anew -->", "<!-- end of what is kept -->"
-NOT_YET = "Nobody has listened to these and written it down yet."
+NOTES, NOTES_END = "<!-- kept when this page is regenerated -->", "<!-- end of what is kept -->"
+NOT_YET = "No listening notes yet."
 # Measure, heading, decimals: means over the clips.
 COLUMNS = (
     ("mel", "mel error", 3),
@@ -36,46 +36,51 @@ HEAD = """\
 # Sound examples
 
 {pieces} by artists whose music the model was not trained on. One command chose them, by attacks
-and clear harmony, made every sound, picture and figure, and wrote this page; MUSIC is a folder
+and clear harmony, generated all audio, pictures and numbers, and wrote this page; MUSIC is a folder
 with the held-out files of the [manifest](../training-data.csv):
 
 ```sh
 {command}
 ```
 
-Model: {model}. Each variation is what `vampnet vamp IN OUT --preset NAME --seed {seed}` makes of
-the excerpt, before both are pressed to Ogg Vorbis 2 dB softer; its level is matched to the
-input's, as everywhere. *{codec}* is the input encoded and decoded, with nothing generated: the
-best that a variation can sound. Pictures: a row a semitone, 55 Hz to 16 kHz, one scale of colours
-for all panels of a sheet. The excerpts, and what was made of them, stay under their piece's
-licence.
+Model: {model}. Each variation is what `vampnet vamp IN OUT --preset NAME --seed {seed}` generates
+from the excerpt, before both are encoded as Ogg Vorbis 2 dB softer; its level is matched to the
+input's, as by the command. *{codec}* is the input encoded and decoded, with nothing generated: the
+best possible quality of a variation. Pictures: one row per semitone, 55 Hz to 16 kHz, one colour
+scale for all panels. The excerpts and their variations remain under the licence of their piece.
 
 ## What is still wrong
 
 {begin}
-{heard}
+{notes}
 {end}
 """
 CHECKS = """\
 ## Do two seeds differ, and do the presets?
 
-{n} clips of {seconds:g} s, each from another file where there are so many, mono at -24 LUFS,
+{n} clips of {seconds:g} s, from different files where possible, mono at -24 LUFS,
 seeds {seed} and {other}.
 
 - *Two takes*: mel error between the outputs of the two seeds, mean and lowest clip. From
-  {audible:g} on they count as audibly different: **{verdict}**.
+  {audible:g} they count as audibly different: **{verdict}**.
 - The next columns compare with the input (first seed): *mel error* is the paper's, log10, added
   over two scales; *chroma*: correlation; *onset F* and *beat F* within 50 and 70 ms; *on beats*:
-  in the 50 ms after the beats that the beat presets were told, *off beats*: 150 ms and more from
-  any.
-- *Lowest LUFS*, *peak dBFS*: over all takes, before the level is matched. What is written never
-  peaks above {most:g} dBFS.
+  in the 50 ms after the beats that the beat presets keep, *off beats*: at least 150 ms from any.
+- *Lowest LUFS*, *peak dBFS*: over all takes, before the level is matched. The written files never
+  peak above {most:g} dBFS.
 """
 
 
 @dataclass(frozen=True)
 class PageMetadata:
-    """What the page tells of its making: command, model, the first of the two seeds, seconds."""
+    """How the page was generated.
+
+    Attributes:
+        command: command line.
+        model: name and hash.
+        seed: the first of two seeds.
+        clip_s: length of a clip in seconds.
+    """
 
     command: str
     model: str
@@ -84,15 +89,15 @@ class PageMetadata:
 
 
 def file_name(piece: Piece, what: str) -> str:
-    """Of a sound of a piece: "van_theme-codec.ogg"."""
+    """Name of an audio file of a piece, such as "van_theme-codec.ogg"."""
     return f"{piece.stem}-{what.removesuffix(' alone')}.ogg"
 
 
-def kept_words(path: Path) -> str:
-    """What a listener wrote into the page; it stays when the page is made anew."""
+def kept_notes(path: Path) -> str:
+    """Read the listening notes from the page, which are kept when it is regenerated."""
     if path.is_file():
         found = re.search(
-            f"{re.escape(HEARD)}\n(.*?)\n{re.escape(HEARD_END)}", path.read_text("utf-8"), re.S
+            f"{re.escape(NOTES)}\n(.*?)\n{re.escape(NOTES_END)}", path.read_text("utf-8"), re.S
         )
         if found:
             return found.group(1)
@@ -100,7 +105,7 @@ def kept_words(path: Path) -> str:
 
 
 def linked_files(path: Path) -> list[Path]:
-    """Sounds and pictures beside a page that it links to."""
+    """List the audio files and pictures that a page links to."""
     text = path.read_text("utf-8") if path.is_file() else ""
     return [path.parent / name for name in re.findall(r"\]\(([^/)]+\.(?:ogg|png))\)", text)]
 
@@ -110,12 +115,20 @@ def page(
     pieces: Sequence[Piece],
     shown: Sequence[str],
     clips: Sequence[ClipMeasures],
-    heard: str,
+    notes: str,
 ) -> str:
-    """The whole page as Markdown. shown: the sounds of each piece, the input first."""
+    """Format the page as Markdown.
+
+    Args:
+        metadata: how it was generated.
+        pieces: the pieces.
+        shown: names of the audio files of each piece, the input first.
+        clips: measures of the clips; none leaves the checks out.
+        notes: listening notes.
+    """
     head = HEAD.format(
         command=metadata.command, model=metadata.model, seed=metadata.seed, codec=CODEC,
-        heard=heard, begin=HEARD, end=HEARD_END, pieces=_count(len(pieces)),
+        notes=notes, begin=NOTES, end=NOTES_END, pieces=_count(len(pieces)),
     )  # fmt: skip
     parts = [head, "## The pieces\n", *(_piece(piece, shown) for piece in pieces)]
     if clips:
@@ -139,23 +152,23 @@ def _piece(piece: Piece, shown: Sequence[str]) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     return "".join(f"{line}\n" for line in markdown_table(heads, rows))
 
 
 def checks(metadata: PageMetadata, clips: Sequence[ClipMeasures]) -> str:
-    """The figures and claims of the presets as Markdown."""
+    """Format measures and claims of the presets as Markdown."""
     names = list(clips[0].takes)
-    told = [judge(claim, clips) for claim in claims(names)]
+    judged = [judge(claim, clips) for claim in claims(names)]
     takes = {n: mean_of(clips, lambda c, n=n: c.takes[n]) for n in names}
     different = sum(value >= AUDIBLE for value in takes.values())
     always = sum(min(c.takes[n] for c in clips) >= AUDIBLE for n in names)
     head = CHECKS.format(
         n=len(clips), seconds=metadata.clip_s, seed=metadata.seed, other=metadata.seed + 1,
         audible=AUDIBLE, most=PEAK_DBFS,
-        verdict=f"{different} of {len(names)} presets are in the mean, {always} in every clip",
+        verdict=f"{different} of {len(names)} presets differ on average, {always} in every clip",
     )  # fmt: skip
-    return "\n".join([head, _figures(clips, takes), _claims(told), _pairs(clips)])
+    return "\n".join([head, _figures(clips, takes), _claims(judged), _pairs(clips)])
 
 
 def _figures(clips: Sequence[ClipMeasures], takes: dict[str, float]) -> str:
@@ -182,11 +195,11 @@ def _figures(clips: Sequence[ClipMeasures], takes: dict[str, float]) -> str:
     return table(heads, rows)
 
 
-def _claims(told: Sequence[Relation]) -> str:
-    counts = [sum(one.verdict == v for one in told) for v in ("holds", "open", "fails")]
-    summary = "{} hold, {} are open (the interval covers both), {} fail".format(*counts)
-    rows = [[one.claim, f"**{one.verdict}**", one.figures] for one in told]
-    text = "What the names promise, with the 95 % interval of the clips' differences"
+def _claims(judged: Sequence[Relation]) -> str:
+    counts = [sum(one.verdict == v for one in judged) for v in ("holds", "open", "fails")]
+    summary = "{} hold, {} are open (the interval includes 0), {} fail".format(*counts)
+    rows = [[one.claim, f"**{one.verdict}**", one.figures] for one in judged]
+    text = "The promises of the presets' names, with the 95 % interval of the clips' differences"
     return f"{text}: {summary}.\n\n{table(['promise', '', 'figures'], rows)}"
 
 

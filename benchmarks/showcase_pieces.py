@@ -1,7 +1,7 @@
-"""The pieces that benchmarks/showcase.py shows: which, whose, and their sounds as files.
+"""Pieces for benchmarks/showcase.py: selection, credits, and their audio files.
 
-Nothing is picked by hand: several places in each file are heard, and those with strong attacks and
-clear harmony are taken, each from another file and few of each artist.
+Nothing is selected by hand: of several excerpts per file, those with strong attacks and clear
+harmony are taken, each from a different file and few per artist.
 """
 
 from __future__ import annotations
@@ -22,16 +22,24 @@ from vampnet.audio.region import Region
 from vampnet.evaluation.clips import excerpt_starts
 from vampnet.evaluation.musical import chroma, onset_envelope
 
-PLACES_A_FILE = 4
-CHORD = 3  # pitch classes: where three hold most of the energy there is harmony
+EXCERPTS_PER_FILE = 4
+CHORD = 3  # pitch classes whose share of the energy measures harmony
 VORBIS_LEVEL = 1.0  # of soundfile's compression: about 64 kbit/s in stereo
-HEADROOM_DB = 2.0  # at so few bits Vorbis puts peaks a decibel above where they were
-SERIAL = 1  # of the Ogg stream, which is drawn from the clock otherwise
+HEADROOM_DB = 2.0  # at low bitrates Vorbis raises peaks by about a decibel
+SERIAL = 1  # of the Ogg stream, otherwise derived from the clock
 
 
 @dataclass(frozen=True)
 class Credit:
-    """Whose a piece is and under which terms; link: of the licence; source: where it was found."""
+    """Credit of a piece.
+
+    Attributes:
+        title: of the piece.
+        artist: name, with a web address in parentheses where known.
+        licence: identifier.
+        link: address of the licence.
+        source: file and package it comes from, as Markdown.
+    """
 
     title: str
     artist: str
@@ -40,7 +48,7 @@ class Credit:
     source: str
 
     def line(self) -> str:
-        """As Markdown in a line."""
+        """Format as one line of Markdown."""
         licence = f"[{self.licence}]({self.link})" if self.link else self.licence
         artist = re.sub(r"(.+) \((http[^)]+)\)", r"[\1](\2)", self.artist)
         return f"{artist}, \u201c{self.title}\u201d, {licence}; from {self.source}"
@@ -53,7 +61,14 @@ class Credit:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """An excerpt: the file's name without suffix, credit, start in seconds, the sound itself."""
+    """An excerpt.
+
+    Attributes:
+        stem: name of the file without suffix.
+        credit: artist and licence.
+        start_s: start in the file, in seconds.
+        region: the audio.
+    """
 
     stem: str
     credit: Credit
@@ -61,16 +76,23 @@ class Piece:
     region: Region
 
     def place(self) -> str:
-        """Where in its file it lies: "0:28 to 0:33"."""
+        """Position in the file, such as "0:28 to 0:33"."""
         ends = (self.start_s, self.start_s + self.region.duration_s)
         return " to ".join(f"{int(t // 60)}:{int(t % 60):02d}" for t in ends)
 
 
 def credits(folder: Path, manifest: Path) -> dict[Path, Credit]:
-    """The audio files of a folder that the manifest tells artist and licence of.
+    """Find the audio files of a folder that are in the manifest.
 
-    The title is the file's own tag, unless several files have the same one: then it is wrong
-    somewhere, and the file's name stands for it.
+    The title is the file's tag; where several files share it, it is unreliable and the file's name
+    is used.
+
+    Args:
+        folder: searched recursively.
+        manifest: CSV file with name, artist, licence, package and version.
+
+    Returns:
+        Credits by file.
     """
     with manifest.open(encoding="utf-8", newline="") as file:
         rows = {Path(row["name"]).name: row for row in csv.DictReader(file)}
@@ -91,9 +113,18 @@ def credits(folder: Path, manifest: Path) -> dict[Path, Credit]:
 
 
 def choose(credit_of: dict[Path, Credit], n: int, seconds: float) -> list[Piece]:
-    """The ``n`` most eventful excerpts of different files, in the files' order.
+    """Choose the excerpts with the strongest attacks and clearest harmony.
 
-    Raises ValueError where fewer files have a credit.
+    Args:
+        credit_of: credits by file.
+        n: number of excerpts, each from a different file.
+        seconds: length of an excerpt.
+
+    Returns:
+        The excerpts, in the order of their files.
+
+    Raises:
+        ValueError: there are fewer than ``n`` files.
     """
     files = sorted(credit_of)
     if len(files) < n:
@@ -103,7 +134,7 @@ def choose(credit_of: dict[Path, Credit], n: int, seconds: float) -> list[Piece]
     headers = [audio.probe(path) for path in files]
     lengths = [header.frames / header.sample_rate for header in headers]
     found, attacks, harmony = [], [], []
-    for file, start_s in sorted(excerpt_starts(lengths, PLACES_A_FILE * len(files), seconds)):
+    for file, start_s in sorted(excerpt_starts(lengths, EXCERPTS_PER_FILE * len(files), seconds)):
         rate_hz = headers[file].sample_rate
         start, frames = int(start_s * rate_hz), int(seconds * rate_hz)
         mono = audio.read(files[file], start=start, frames=frames).samples.mean(0)
@@ -111,7 +142,7 @@ def choose(credit_of: dict[Path, Credit], n: int, seconds: float) -> list[Piece]
         attacks.append(float(onset_envelope(mono, rate_hz).mean()))
         harmony.append(float(chroma(mono, rate_hz).topk(CHORD, dim=0).values.sum(0).mean()))
     artists = [credit_of[files[file]].artist for file, _ in found]
-    # Both must be there: neither makes up for the other.
+    # The minimum of both ranks, so that neither compensates for the other.
     scores = [min(pair) for pair in zip(_ranks(attacks), _ranks(harmony), strict=True)]
     chosen = best([file for file, _ in found], artists, scores, n)
     return [
@@ -121,7 +152,7 @@ def choose(credit_of: dict[Path, Credit], n: int, seconds: float) -> list[Piece]
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
-    """The place of each value among all, 0..1; equal values share theirs."""
+    """Normalized rank (0 to 1) of each value; equal values share their mean rank."""
     ordered = sorted(values)
     return [
         (ordered.index(v) + len(values) - 1 - ordered[::-1].index(v)) / 2 / len(values)
@@ -132,10 +163,16 @@ def _ranks(values: Sequence[float]) -> list[float]:
 def best(
     files: Sequence[int], artists: Sequence[str], scores: Sequence[float], n: int
 ) -> list[int]:
-    """Indices of ``n`` excerpts of high score, a file once, an artist as seldom as can be.
+    """Select excerpts of high score: one per file, artists in rotation.
 
-    In the files' order. Artists take turns: a second one of an artist comes when the others have
-    given as many, or have no file left.
+    Args:
+        files: index of the file of each excerpt.
+        artists: artist of each excerpt.
+        scores: score of each excerpt.
+        n: number to select at most.
+
+    Returns:
+        Indices of the selected excerpts, in the order of their files.
     """
     rest = sorted(range(len(files)), key=lambda i: (-scores[i], i))
     taken: list[int] = []
@@ -155,7 +192,7 @@ def _piece(path: Path, credit: Credit, start: int, seconds: float) -> Piece:
 
 
 def write_ogg(path: Path, region: Region, credit: Credit, what: str) -> None:
-    """A small Ogg Vorbis file, 2 dB softer, its credit inside; equal sounds give equal files."""
+    """Write a small Ogg Vorbis file, 2 dB softer, with its credit; equal audio, equal files."""
     samples = (region.samples * 10 ** (-HEADROOM_DB / 20)).T.contiguous().numpy()
     kind = {"format": "OGG", "subtype": "VORBIS", "compression_level": VORBIS_LEVEL}
     rate_hz, channels = region.sample_rate, region.n_channels
@@ -164,18 +201,18 @@ def write_ogg(path: Path, region: Region, credit: Credit, what: str) -> None:
         file.license = f"{credit.licence} {credit.link}".strip()
         file.comment = f"excerpt, {what}; from {credit.source.replace('`', '')}"
         file.write(samples)
-    path.write_bytes(settled(path.read_bytes()))
+    path.write_bytes(with_fixed_serial(path.read_bytes()))
 
 
-def settled(ogg: bytes) -> bytes:
-    """The same Ogg stream under a fixed serial number, its checksums made anew.
+def with_fixed_serial(ogg: bytes) -> bytes:
+    """Set the serial number of an Ogg stream to a constant and recompute the checksums.
 
     Source: RFC 3533, section 6.
     """
     made, at = bytearray(ogg), 0
     while at < len(made):
         if made[at : at + 4] != b"OggS":
-            raise ValueError(f"no Ogg page at byte {at}; every page begins with 'OggS'")
+            raise ValueError(f"no Ogg page at byte {at}; every page starts with 'OggS'")
         n_segments = made[at + 26]
         end = at + 27 + n_segments + sum(made[at + 27 : at + 27 + n_segments])
         made[at + 14 : at + 18] = SERIAL.to_bytes(4, "little")
@@ -189,6 +226,6 @@ _MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
 def _checksum(page: bytes) -> int:
-    """Ogg's CRC-32 (start 0, most significant bit first) by way of zlib's, its mirror image."""
+    """Ogg's CRC-32 (initial value 0, most significant bit first) by zlib's reflected one."""
     mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{mirrored:032b}"[::-1], 2)

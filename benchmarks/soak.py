@@ -1,9 +1,9 @@
-"""Many short jobs with random cancels and leaving clients: do memory, threads and files stay flat?
+"""Soak test: many short jobs, random cancels and disconnects; memory, threads, files stay bounded.
 
-    python benchmarks/soak.py --jobs 500            (a pipeline that only takes its time)
+    python benchmarks/soak.py --jobs 500            (a fake pipeline that only sleeps)
     python benchmarks/soak.py --jobs 100 --real     (the embedded model)
 
-Prints a line every tenth of the jobs, then what a cancel and `controls` took. Linux only (/proc).
+Prints a line every tenth of the jobs, then the latency of cancels and of `controls`. Needs /proc.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ def figures(site: Running) -> dict[str, float]:
 
 
 def one_job(site: Running, clip: Path, rng: random.Random, times: dict[str, list[float]]) -> str:
-    """Process, cancel, or leave in the middle; return how it ended."""
+    """Run, cancel or abandon a job; return how it ended."""
     client = HarpClient(site.address)
     start = time.monotonic()
     client.load()
     times["controls"].append(time.monotonic() - start)
-    kind = rng.choice(["finish", "finish", "cancel", "leave"])
+    kind = rng.choice(["finish", "finish", "cancel", "disconnect"])
     event = client.start(client.upload(clip), client.values())
-    if kind == "leave":
+    if kind == "disconnect":
         connection, response = client.request("GET", f"/gradio_api/call/process/{event}")
         time.sleep(rng.uniform(0, 0.1))
         response.close()
         connection.close()
-        return "left"
+        return "disconnected"
     if kind == "cancel":
         timer = threading.Timer(rng.uniform(0, 0.1), client.cancel)
         timer.start()
@@ -75,7 +75,7 @@ def one_job(site: Running, clip: Path, rng: random.Random, times: dict[str, list
 
 
 def cancel_latency(site: Running, clip: Path, times: dict[str, list[float]]) -> None:
-    """From a cancel to the end in HARP, and to a machine that is free again."""
+    """Measure the time from a cancel to the end of the job in HARP, and to an idle server."""
     client = HarpClient(site.address)
     client.load()
     jobs = site.endpoint.jobs
@@ -88,7 +88,7 @@ def cancel_latency(site: Running, clip: Path, times: dict[str, list[float]]) -> 
         start = time.monotonic()
         client.cancel()
         end.result()
-        times["cancel_told"].append(time.monotonic() - start)
+        times["cancel_reported"].append(time.monotonic() - start)
         while jobs.counts()[0]:
             time.sleep(0.001)
         times["cancel_free"].append(time.monotonic() - start)
@@ -103,9 +103,9 @@ def _error(client: HarpClient, event: str) -> str:
 
 
 def soak(site: Running, n_jobs: int, clients: int, seconds: float) -> None:
-    """Run the jobs; print what is held after every tenth of them."""
+    """Run the jobs; print resource usage after every tenth of them."""
     rng = random.Random(0)
-    times: dict[str, list[float]] = {"controls": [], "cancel_told": [], "cancel_free": []}
+    times: dict[str, list[float]] = {"controls": [], "cancel_reported": [], "cancel_free": []}
     ends: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(clients) as pool:
         clip = Path(folder, "clip.wav")

@@ -1,8 +1,8 @@
-"""Print, as Markdown, how well a model's stages guess hidden tokens of unheard music.
+"""Print, as Markdown, how well a model's stages predict masked tokens of held-out music.
 
     PYTHONPATH=. python benchmarks/token_accuracy.py MUSIC [--model default] [--clips 20]
 
-Beside them: the codebooks' own entropy, and a predictor that takes the neighbours' mean.
+For comparison: the codebooks' entropy, and a predictor that interpolates between neighbours.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from vampnet.evaluation.token_prediction import (
 from vampnet.model import VampNet
 from vampnet.pipeline import Pipeline
 
-ALL_CLIPS = 1_000_000  # more than any folder gives: all of the music, cut
+ALL_CLIPS = 1_000_000  # more than any folder gives: all of its music
 RATIOS = (0.25, 0.5, 0.75, 0.95)
 
 
 def main() -> None:
-    """Encode clips, hide tokens, print the tables."""
+    """Encode clips, mask tokens, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("music")
     parser.add_argument("--model", default="default")
@@ -38,17 +38,17 @@ def main() -> None:
     args = parser.parse_args()
     pipeline = Pipeline.from_pretrained(args.model, precision="float32", keep_weights=False)
     codec = pipeline.codec
-    whole = encoded(codec, cut_clips(args.music, codec.sample_rate, ALL_CLIPS, args.seconds))
+    all_codes = encoded(codec, cut_clips(args.music, codec.sample_rate, ALL_CLIPS, args.seconds))
     codes = encoded(codec, cut_clips(args.music, codec.sample_rate, args.clips, args.seconds))
-    minutes = len(whole) * args.seconds / 60
+    minutes = len(all_codes) * args.seconds / 60
     print(
-        f"Codebooks on {minutes:.0f} minutes, guesses on {len(codes)} clips of {args.seconds:g} s\n"
+        f"Codebooks: {minutes:.0f} minutes; predictions: {len(codes)} clips of {args.seconds:g} s\n"
     )
-    used = codebook_usage(whole, codec.vocab_size)
+    used = codebook_usage(all_codes, codec.vocab_size)
     _row("codebook", [str(n + 1) for n in range(len(used))], head=True)
     _row("entropy, nats", [f"{u.entropy:.2f}" for u in used])
     _row("perplexity", [f"{u.perplexity:.0f}" for u in used])
-    _row("codes not used", [str(u.unused) for u in used])
+    _row("unused tokens", [str(u.unused) for u in used])
     for name, model in (("Coarse", pipeline.coarse), ("Coarse-to-fine", pipeline.c2f)):
         if model is not None:
             first = model.config.n_conditioning_codebooks
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def encoded(codec: Codec, clips: list[MusicClip]) -> Tensor:
-    """Codes of clips of one length, int64 (B, N, T)."""
+    """Encode clips of equal length as tokens int64 (B, N, T)."""
     return torch.cat([codec.encode(clip.sound[None, None]) for clip in clips])
 
 
@@ -65,7 +65,7 @@ def _stage(name: str, model: VampNet, codes: Tensor, rows: Tensor, entropy: list
     first = model.config.n_conditioning_codebooks
     books = [f"codebook {first + p + 1}" for p in range(model.config.n_predicted_codebooks)]
     print(f"\n{name}: cross-entropy in nats / top-25 accuracy in %\n")
-    _row("hidden", ["all", *books], head=True)
+    _row("masked", ["all", *books], head=True)
     mean = sum(entropy) / len(entropy)
     _row("unigram", [f"{value:.2f}" for value in (mean, *entropy)])
     for ratio in RATIOS:

@@ -1,4 +1,4 @@
-"""The benchmark: what it counts, that it leaves a pipeline as it was, and what the command says."""
+"""Timing of requests: counted work, an unchanged pipeline, the output of the commands."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tiny() -> Pipeline:
 
 
 @torch.no_grad()
-def test_operations_are_those_that_torch_counts() -> None:
+def test_counted_operations_equal_those_of_torch() -> None:
     model = tiny().coarse
     with FlopCounterMode(display=False) as counted:
         reference_logits(model, torch.zeros(3, 4, 40, dtype=torch.int64))
@@ -46,7 +46,7 @@ def test_operations_are_those_that_torch_counts() -> None:
 
 
 @torch.no_grad()
-def test_bytes_are_those_of_the_layers_weights_and_frames() -> None:
+def test_counted_bytes_are_weights_and_activations_of_the_layers() -> None:
     model = tiny().coarse
     weights = sum(w.numel() for name, w in model.layers.named_parameters() if "norm" not in name)
     frames = model.config.n_layers * 4 * 3 * 40 * model.config.embedding_dim
@@ -56,7 +56,7 @@ def test_bytes_are_those_of_the_layers_weights_and_frames() -> None:
 
 
 @torch.no_grad()
-def test_the_codecs_work_is_that_of_its_plain_convolutions() -> None:
+def test_codec_operations_equal_those_of_its_convolutions() -> None:
     pipeline = tiny()
     for network in ("fast_network", "decoding_network"):
         setattr(pipeline.codec, network, full_size.plain_network)
@@ -65,10 +65,10 @@ def test_the_codecs_work_is_that_of_its_plain_convolutions() -> None:
     with FlopCounterMode(display=False) as counted:
         pipeline.codec.encoder(audio)
     wanted = counted.get_total_flops() / 100 * (0.5 * 8000 / pipeline.codec.hop_length)
-    assert wanted < measured.codec_operations["encode"] < 2 * wanted  # the quantiser's on top
+    assert wanted < measured.codec_operations["encode"] < 2 * wanted  # plus the quantiser
 
 
-def test_stages_fill_the_whole_and_the_pipeline_stays_as_it_was() -> None:
+def test_stages_sum_to_the_total_and_the_pipeline_is_unchanged() -> None:
     pipeline = tiny()
     request = timing.BenchRequest(seconds=0.5, channels=2, takes=2, repeats=2)
     measured = timing.time_stages(pipeline, request)
@@ -83,7 +83,7 @@ def test_stages_fill_the_whole_and_the_pipeline_stays_as_it_was() -> None:
     assert "encode" not in vars(pipeline.codec) and "hidden" not in vars(pipeline.coarse)
 
 
-def test_recorded_passes_are_what_is_timed_and_stay() -> None:
+def test_recorded_passes_are_timed_and_kept() -> None:
     pipeline = tiny()
     recorded = RecordedPass(
         pipeline.coarse.hidden, lambda run, codes, pool: SimpleNamespace(play=run)
@@ -94,7 +94,7 @@ def test_recorded_passes_are_what_is_timed_and_stay() -> None:
     assert recorded.recordings
 
 
-def test_the_command_prints_and_writes_its_figures(tmp_path, monkeypatch, capsys) -> None:
+def test_the_command_prints_and_writes_the_same_table(tmp_path, monkeypatch, capsys) -> None:
     pipeline = tiny()
     checkpoints.save_folder(tmp_path / "tiny", pipeline.codec, pipeline.coarse, pipeline.c2f)
     monkeypatch.setattr(device, "GEMM_SIZE", 64)
@@ -102,30 +102,30 @@ def test_the_command_prints_and_writes_its_figures(tmp_path, monkeypatch, capsys
     line = ["bench", "--model", str(tmp_path / "tiny"), "--seconds", "0.3", "--steps", "2"]
     file = tmp_path / "figures.md"
     assert cli.main([*line, "--repeats", "1", "--write", str(file)]) == 0
-    said = capsys.readouterr().out
-    assert file.read_text(encoding="utf-8") == said
+    output = capsys.readouterr().out
+    assert file.read_text(encoding="utf-8") == output
     for word in ("| coarse |", "| total |", "Real-time factor", "GFLOP/s", "peak memory"):
-        assert word in said
+        assert word in output
     for stage in ("Coarse", "Fine", "Encode", "Decode"):
-        assert re.search(rf"^{stage}: .* \d+ % of the time", said, re.MULTILINE)
+        assert re.search(rf"^{stage}: .* \d+ % of the time", output, re.MULTILINE)
     assert cli.main([*line, "--repeats", "0"]) == 1
     assert "repeats is 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("model", ["default", "full-size"])
-def test_a_device_that_is_not_there_is_told_in_one_line(model: str, capsys) -> None:
+def test_a_missing_device_is_reported_in_one_line(model: str, capsys) -> None:
     assert cli.main(["bench", "--model", model, "--device", "toaster"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_the_full_size_comparison_tells_every_bar(monkeypatch, capsys) -> None:
+def test_the_full_size_comparison_reports_every_target(monkeypatch, capsys) -> None:
     pipeline = tiny()
 
     def parts():
         return copy.deepcopy((pipeline.codec, pipeline.coarse, pipeline.c2f))
 
     class InThread(threading.Thread):
-        """In place of a process, which would have its own, full-size parts."""
+        """A thread instead of a process, which would load full-size parts."""
 
         def __init__(self, target, args, daemon):
             path, device, _, asked = args
@@ -137,9 +137,9 @@ def test_the_full_size_comparison_tells_every_bar(monkeypatch, capsys) -> None:
     line = ["full_size.py", "--runs", "1", "--steps", "1", "--seconds", "0.3"]
     monkeypatch.setattr(sys, "argv", line)
     full_size.main()
-    said = capsys.readouterr().out
-    for _, _, path, bar in full_size.BARS:
-        if path != full_size.NARROW["cuda"]:
-            assert path in said and (bar is None or f"{bar:g} x" in said)
-    found = re.findall(r"(?:logits|audio) ([\d.]+e[+-]\d+)", said)
+    output = capsys.readouterr().out
+    for _, _, path, target in full_size.TARGETS:
+        if path != full_size.REDUCED["cuda"]:
+            assert path in output and (target is None or f"{target:g} x" in output)
+    found = re.findall(r"(?:logits|audio) ([\d.]+e[+-]\d+)", output)
     assert len(found) == 2 and all(float(difference) < 1e-4 for difference in found)

@@ -1,4 +1,4 @@
-"""Ways of sampling side by side: how a way is read, and what its table tells."""
+"""The sweep over sampling settings: parsing of overrides, and the table of differences."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vampnet.evaluation.scores import Scores
 from vampnet.model import Sampling
 
 
-def test_a_way_changes_the_named_fields_alone() -> None:
+def test_an_override_changes_only_the_named_fields() -> None:
     plain = Sampling(temperature=0.8)
     assert way("steps=6,top_p=0.5", plain) == Sampling(steps=6, temperature=0.8, top_p=0.5)
-    with pytest.raises(ValueError, match="'order' is no field of Sampling; allowed: steps"):
+    with pytest.raises(ValueError, match="'order' is not a field of Sampling; allowed: steps"):
         way("order=1", plain)
     with pytest.raises(ValueError, match="top_p is 2.0"):
         way("top_p=2", plain)
 
 
-def test_a_way_is_held_against_the_plain_one_with_as_many_steps() -> None:
+def test_settings_are_compared_with_the_recommended_ones_at_equal_steps() -> None:
     ways = {PLAIN: Sampling(), "temperature=0.5": Sampling(temperature=0.5)}
     asked = settings(ways, [6, 12], 16, 4)
     rng = torch.Generator().manual_seed(1)

@@ -122,12 +122,12 @@ def test_an_ogg_file_is_equal_however_often_it_is_made(tmp_path):
     made = []
     for name in ("a.ogg", "b.ogg"):
         soundfile.write(tmp_path / name, chord(0.5)[0].numpy(), RATE, format="OGG")
-        made.append(showcase_pieces.settled((tmp_path / name).read_bytes()))
+        made.append(showcase_pieces.with_fixed_serial((tmp_path / name).read_bytes()))
         (tmp_path / name).write_bytes(made[-1])
     assert made[0] == made[1]
     assert soundfile.read(tmp_path / "a.ogg")[0].shape == (RATE // 2,)  # checksums are right
     with pytest.raises(ValueError, match="OggS"):
-        showcase_pieces.settled(b"RIFF" * 20)
+        showcase_pieces.with_fixed_serial(b"RIFF" * 20)
 
 
 def test_the_command_makes_sounds_pictures_and_page(tmp_path, tiny_pipeline, monkeypatch, capsys):
