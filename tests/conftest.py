@@ -1,4 +1,8 @@
-"""What several tests need: signals, the golden fixtures, small models, a started endpoint."""
+"""Shared fixtures: signals, golden fixtures, small models, a started endpoint, a browser.
+
+Tests that use the fixture ``site`` (a started endpoint) or call ``running`` are marked ``e2e``, those
+that use ``browser`` are marked ``browser``.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ import soundfile
 import torch
 from places import ROOT
 
-os.environ["VAMPNET_MODELS"] = str(ROOT / "no-models")  # not what the user has pulled
+os.environ["VAMPNET_MODELS"] = str(ROOT / "no-models")  # ignore the user's downloads
 TINY_SIZES = {  # of a DAC or LAC
     "encoder_dim": 2,
     "encoder_rates": [2, 4],
@@ -29,6 +33,20 @@ TINY_SIZES = {  # of a DAC or LAC
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that need a started endpoint or a browser."""
+    for item in items:
+        needs = {*getattr(item, "fixturenames", ())}
+        function = getattr(item, "function", None)
+        if code := getattr(function, "__code__", None):
+            needs |= {"running"} & {*code.co_names}
+        if needs & {"site", "running"}:
+            item.add_marker("e2e")
+        if "browser" in needs:
+            item.add_marker("browser")
+
+
 def tone(
     duration_s: float = 1.0,
     sample_rate: int = 44100,
@@ -36,7 +54,7 @@ def tone(
     frequency_hz: float = 440.0,
     amplitude: float = 0.5,
 ) -> torch.Tensor:
-    """A sine (channels, samples) float32, a fifth higher in each further channel."""
+    """A sine, float32 (channels, samples), a fifth higher in each further channel."""
     time_s = torch.arange(round(duration_s * sample_rate), dtype=torch.float64) / sample_rate
     pitches = [frequency_hz * 1.5**channel for channel in range(channels)]
     rows = [amplitude * torch.sin(2 * math.pi * pitch * time_s) for pitch in pitches]
@@ -50,16 +68,16 @@ def noise(
     amplitude: float = 0.1,
     seed: int = 0,
 ) -> torch.Tensor:
-    """Gaussian noise (channels, samples) float32 of the given RMS, the same for the same seed."""
+    """Gaussian noise of the given RMS, float32 (channels, samples), reproducible by seed."""
     rng = torch.Generator().manual_seed(seed)
     return amplitude * torch.randn(channels, round(duration_s * sample_rate), generator=rng)
 
 
 @pytest.fixture
-def heeded_signals() -> Iterator[None]:
-    """The signals that end a process, as from a terminal: a parent (nohup) may have ignored them.
+def default_signals() -> Iterator[None]:
+    """Restore the default handlers of terminating signals, which a parent (nohup) may ignore.
 
-    Processes that a test starts inherit what is ignored.
+    Processes started by a test inherit ignored signals.
     """
     usual = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL}
     usual |= {"SIGHUP": signal.SIG_DFL}
@@ -72,7 +90,7 @@ def heeded_signals() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """The folder of fixtures made by the original code; the test skips where there is none."""
+    """Folder of fixtures computed by the original code; skips the test where it is missing."""
     folder = Path(os.environ.get("VAMPNET_GOLDEN", ROOT / "tests" / "golden"))
     if not folder.is_dir():
         pytest.skip(f"no golden fixtures in {folder} (VAMPNET_GOLDEN names another folder)")
@@ -80,7 +98,7 @@ def golden() -> Path:
 
 
 def chord(duration_s: float = 2.0, sample_rate: int = 44100, seed: int = 0) -> torch.Tensor:
-    """Music enough for tests: plucked chords on a beat over soft noise, (1, samples) float32."""
+    """Synthetic music: plucked chords on a beat over soft noise, float32 (1, samples)."""
     rng = torch.Generator().manual_seed(seed)
     n_samples = round(duration_s * sample_rate)
     time_s = torch.arange(n_samples) / sample_rate
@@ -96,7 +114,7 @@ def chord(duration_s: float = 2.0, sample_rate: int = 44100, seed: int = 0) -> t
 
 @pytest.fixture(scope="session")
 def tiny_codec():
-    """A spectral codec of few rows, its quantisers fitted to half a minute of chords."""
+    """A small spectral codec, its codebooks fitted to half a minute of chords."""
     from vampnet.codec import SpectralCodec
     from vampnet.training.codebook_fitting import fit_quantizers
 
@@ -116,7 +134,7 @@ def tiny_codec():
 
 @pytest.fixture(scope="session")
 def tiny_pipeline(tiny_codec):
-    """Both stages at random weights, windows of 64 frames, over the tiny codec."""
+    """A pipeline of the tiny codec and random models with a context of 64 frames."""
     from vampnet.model import VampNet, VampNetConfig
     from vampnet.pipeline import Pipeline
     from vampnet.training.masked import initialize
@@ -142,7 +160,7 @@ def tiny_pipeline(tiny_codec):
 
 
 def vggish_state(seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random weights of a small VGGish, 8 numbers a patch, under the published names."""
+    """Random weights of a small VGGish with 8 dimensions, under the published names."""
     from vampnet.evaluation.vggish import VGGish
 
     rng = torch.Generator().manual_seed(seed)
@@ -151,33 +169,33 @@ def vggish_state(seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def make_clap(folder, fusion: bool = False, seed: int = 0):
-    """A small CLAP with random weights in a folder, as transformers writes it."""
+    """Save a small random CLAP in a folder; return the model and its feature extractor."""
     transformers = pytest.importorskip("transformers")
     text = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     text |= {"intermediate_size": 8, "vocab_size": 20, "max_position_embeddings": 16}
-    hearing = {"patch_embeds_hidden_size": 8, "hidden_size": 16, "depths": [1, 1]}
-    hearing |= {"num_attention_heads": [2, 2], "num_hidden_layers": 2, "window_size": 4}
+    audio = {"patch_embeds_hidden_size": 8, "hidden_size": 16, "depths": [1, 1]}
+    audio |= {"num_attention_heads": [2, 2], "num_hidden_layers": 2, "window_size": 4}
     if fusion:
-        hearing |= {"enable_fusion": True, "fusion_type": "aff_2d"}
-    config = transformers.ClapConfig(text_config=text, audio_config=hearing, projection_dim=12)
+        audio |= {"enable_fusion": True, "fusion_type": "aff_2d"}
+    config = transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=12)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = transformers.ClapModel(config).eval()
     model.save_pretrained(folder)
-    ear = transformers.ClapFeatureExtractor(truncation="fusion" if fusion else "rand_trunc")
-    ear.save_pretrained(folder)
-    return model, ear
+    extractor = transformers.ClapFeatureExtractor(truncation="fusion" if fusion else "rand_trunc")
+    extractor.save_pretrained(folder)
+    return model, extractor
 
 
 @pytest.fixture(scope="session")
 def tiny_clap(tmp_path_factory):
-    """A small CLAP: its folder, and the network and feature extractor that were saved there."""
+    """A small CLAP: its folder, the network and the feature extractor."""
     folder = tmp_path_factory.mktemp("clap") / "tiny"
     return folder, *make_clap(folder)
 
 
 def real_pyharp() -> bool:
-    """Whether the endpoint speaks by the real pyharp here."""
+    """Whether the endpoint uses the installed pyharp."""
     from harp_app.protocol import endpoint as protocol
 
     return protocol.find_harp().source == "the installed pyharp"
@@ -197,21 +215,21 @@ def real_pyharp() -> bool:
     ],
 )
 def harp(request):
-    """Which protocol is spoken: our own, or the real pyharp's where it is installed."""
+    """The implementation of the protocol: built-in, or pyharp where it is installed."""
     from harp_app.protocol import endpoint as protocol
 
     patch = pytest.MonkeyPatch()
     if request.param == "built-in":
         patch.setitem(sys.modules, "pyharp", None)
     elif not real_pyharp():
-        pytest.skip(f"pyharp cannot be used: {protocol.find_harp().source}")
+        pytest.skip(f"pyharp is not usable: {protocol.find_harp().source}")
     yield request.param
     patch.undo()
 
 
 @pytest.fixture(scope="module")
 def site(harp):
-    """A started endpoint around a pipeline that takes no time."""
+    """A started endpoint with a fake pipeline that takes no time."""
     from fake_endpoint import FakePipeline, running
 
     with running(FakePipeline(), waiting=3) as made:
@@ -220,7 +238,7 @@ def site(harp):
 
 @pytest.fixture
 def client(site):
-    """HARP with that endpoint loaded; nothing of it runs or waits at the end."""
+    """A HARP client with that endpoint loaded; waits at the end until no job runs or waits."""
     from fake_endpoint import wait_for
     from harp_client import HarpClient
 
@@ -235,14 +253,14 @@ def client(site):
 
 @pytest.fixture
 def slow(site, client):
-    """The client, with a pipeline that takes 24 x 50 ms."""
+    """The client, with a fake pipeline that takes 24 x 50 ms."""
     site.pipeline.step_s = 0.05
     return client
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> Path:
-    """A folder with a model of random weights that costs next to nothing to run."""
+    """Folder of a tiny model with random weights."""
     from vampnet import checkpoints
     from vampnet.codec import DAC
     from vampnet.model import VampNet, VampNetConfig
@@ -259,7 +277,7 @@ def tiny(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def clip(tmp_path) -> Path:
-    """A short stereo file of 24 bits."""
+    """A short stereo file with 24 bits."""
     from vamp_command import RATE, sound
 
     path = tmp_path / "in.wav"
@@ -276,25 +294,25 @@ def vamp(tiny, tmp_path, capsys):
 
     def run(*args) -> tuple[int, str, str]:
         code = cli.main(["vamp", *QUICK, "--model", str(tiny), *map(str, args)])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        output = capsys.readouterr()
+        return code, output.out, output.err
 
     return run
 
 
 @pytest.fixture(scope="session")
 def music(tmp_path_factory) -> Path:
-    """A folder of three short pieces, and a file that is no audio."""
+    """A folder of three short pieces and a text file."""
     folder = tmp_path_factory.mktemp("music")
     for seed in range(3):
         soundfile.write(folder / f"piece {seed}.wav", chord(7.0, seed=seed)[0].numpy(), 44100)
-    (folder / "readme.txt").write_text("no audio")
+    (folder / "readme.txt").write_text("not audio")
     return folder
 
 
 @pytest.fixture(scope="session")
 def small(music):
-    """Clips, and experiments of two settings besides the anchors, for the tiny model."""
+    """Clips and a few short experiments for the tiny model."""
     from vampnet.evaluation import experiments as table
     from vampnet.evaluation.clips import cut_clips
     from vampnet.model import Sampling
@@ -311,7 +329,7 @@ def small(music):
 
 @pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium; the test skips where there is none."""
+    """A headless Chromium; skips the test where it is missing."""
     from browser_visit import find_browser, started_browser
 
     if not find_browser():

@@ -1,4 +1,4 @@
-"""The picture of a variation: tones at their pitch, the mask as shares."""
+"""The plot of a variation: spectrogram and downsampled mask."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vampnet import plot
 RATE = 44100
 
 
-def test_the_spectrogram_shows_a_tone_at_its_pitch():
+def test_a_tone_appears_in_the_row_of_its_frequency():
     time_s = torch.arange(RATE) / RATE
     level = plot.spectrogram_db(torch.sin(2 * torch.pi * 1000 * time_s)[None], RATE)
     assert level.shape[0] == plot.N_ROWS and level.max() == 0
@@ -22,7 +22,7 @@ def test_the_spectrogram_shows_a_tone_at_its_pitch():
     assert (plot.spectrogram_db(torch.zeros(2, 10), RATE) == -plot.RANGE_DB).all()
 
 
-def test_the_picture_of_a_long_mask_shows_shares():
+def test_a_long_mask_is_downsampled_to_shares():
     mask = torch.ones(4, 70_000, dtype=torch.bool)
     mask[:, ::7] = False
     assert torch.equal(plot.generated_share(mask[:, :900]), mask[:, :900].float())

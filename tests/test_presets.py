@@ -1,4 +1,4 @@
-"""The shipped presets, and what the reader says of broken ones."""
+"""The shipped presets keep the promises of their names; broken files are reported by line."""
 
 from __future__ import annotations
 
@@ -17,22 +17,6 @@ from vampnet.prompt import Prompt
 
 SHIPPED = presets()
 RATE_HZ = 44100 / 768
-WANTED = {
-    "compress",
-    "loop-variation",
-    "small-variation",
-    "medium-variation",
-    "large-variation",
-    "beat-small",
-    "beat-medium",
-    "beat-large",
-    "beat-variation",
-    "timbre-transfer",
-    "fill-middle",
-    "continue",
-    "lead-in",
-    "dream",
-}
 GOOD = 'name = "mine"\ndescription = "A sentence."\n'
 
 
@@ -42,23 +26,25 @@ def written(folder, text: str, name: str = "mine.toml"):
     return path
 
 
-def kept_share(preset: Preset, seconds: float = 8.0) -> float:
+def generated(preset: Preset, seconds: float = 8.0) -> torch.Tensor:
+    """The mask of a preset for 4 codebooks, beats every half second: bool (4, T)."""
     beats = tuple(i / 2 for i in range(int(seconds * 2)))
     rng = torch.Generator().manual_seed(0)
-    mask = preset.prompt.mask(
+    return preset.prompt.mask(
         round(seconds * RATE_HZ), 4, RATE_HZ, beats_s=beats, downbeats_s=beats[::4], rng=rng
-    )
-    return 1 - mask.float().mean().item()
+    )[0]
 
 
-def test_all_the_promised_presets_are_there():
-    assert set(SHIPPED) == WANTED
-    files = {path.stem for path in module.shipped_folder().glob("*.toml")}
-    assert files == WANTED
+def kept_share(preset: Preset) -> float:
+    return 1 - generated(preset).float().mean().item()
+
+
+def test_every_shipped_file_is_a_preset_of_its_name():
+    assert {path.stem for path in module.shipped_folder().glob("*.toml")} == set(SHIPPED)
 
 
 @pytest.mark.parametrize("preset", SHIPPED.values(), ids=lambda preset: preset.name)
-def test_a_shipped_preset_describes_itself_and_leaves_something_to_generate(preset):
+def test_a_shipped_preset_has_a_plain_description_and_generates_something(preset):
     assert preset.description.endswith(".") and 20 < len(preset.description) < 100
     for term in ("mask", "token", "codebook", "codec", "prompt", "TOML"):
         assert term not in preset.description
@@ -66,7 +52,7 @@ def test_a_shipped_preset_describes_itself_and_leaves_something_to_generate(pres
     assert preset.name.startswith("beat-") <= preset.prompt.needs_beats
 
 
-def test_variations_keep_less_from_small_to_large():
+def test_small_variations_keep_more_than_large_ones():
     for name in ("{}-variation", "beat-{}"):
         shares = [kept_share(SHIPPED[name.format(size)]) for size in SIZES]
         assert shares[0] > shares[1] > shares[2] > 0
@@ -98,28 +84,48 @@ def test_former_names_are_still_understood(tmp_path, size):
         preset("tiny-variation-beat")
 
 
-def test_shipped_presets_do_what_their_names_say():
+@pytest.mark.parametrize(
+    ("name", "keeps_start", "keeps_end"),
+    [("continue", True, False), ("lead-in", False, True), ("fill-middle", True, True)],
+)
+def test_presets_of_gaps_keep_the_ends_that_they_promise(name, keeps_start, keeps_end):
+    mask, second = generated(SHIPPED[name]), round(0.9 * RATE_HZ)
+    start, middle, end = mask[:, :second], mask[:, 2 * second : -2 * second], mask[:, -second:]
+    assert middle.all()
+    assert start.any() != keeps_start and end.any() != keeps_end
+    assert start.all() != keeps_start and end.all() != keeps_end
+
+
+def test_compress_keeps_a_codebook_of_every_frame():
+    assert not generated(SHIPPED["compress"])[0].any()
+
+
+def test_beat_variations_keep_every_beat():
+    mask = generated(SHIPPED["beat-variation"])
+    on_beats = [math.ceil(beat * RATE_HZ / 2) for beat in range(16)]
+    assert not mask[:, on_beats].any() and mask.float().mean() > 0.5
+
+
+def test_only_dream_keeps_nothing():
+    assert {n for n, preset in SHIPPED.items() if kept_share(preset) == 0} == {"dream"}
+
+
+def test_loop_variation_loops():
     assert SHIPPED["loop-variation"].prompt.loop
-    assert SHIPPED["beat-variation"].prompt.beat_ms >= 75
-    assert SHIPPED["compress"].prompt == Prompt(compression=3, period=12)
-    assert SHIPPED["timbre-transfer"].prompt == Prompt(period=2, codebooks_kept=4)
-    assert SHIPPED["fill-middle"].prompt == Prompt(prefix_s=1.0, suffix_s=1.0)
-    assert SHIPPED["dream"].prompt == Prompt()
-    assert kept_share(SHIPPED["dream"]) == 0
 
 
-def test_a_users_folder_lies_over_the_shipped_presets(tmp_path):
+def test_presets_of_the_user_override_shipped_ones(tmp_path):
     written(tmp_path, GOOD + "[prompt]\nperiod = 3\n")
     written(tmp_path, 'name = "dream"\ndescription = "My own."\n', "whatever.toml")
     written(tmp_path, "not a preset", "notes.txt")
     found = presets(tmp_path)
-    assert set(found) == WANTED | {"mine"}
+    assert set(found) == set(SHIPPED) | {"mine"}
     assert found["mine"].prompt == Prompt(period=3) and found["mine"].sampling == {}
     assert found["dream"].description == "My own."
     assert presets() == SHIPPED
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match="is not a folder"):
         presets(tmp_path / "missing")
 
@@ -167,7 +173,7 @@ def test_two_files_with_one_name_are_refused(tmp_path):
         (b'name = "m"\ndescription = "\xff"\n', 2, "not text in UTF-8"),
     ],
 )
-def test_a_broken_file_is_named_with_line_and_reason(tmp_path, text, line, words):
+def test_a_broken_file_is_reported_with_line_and_reason(tmp_path, text, line, words):
     path = written(tmp_path, text)
     with pytest.raises(PresetError) as error:
         presets(tmp_path)
@@ -213,7 +219,7 @@ def toml(value) -> str:
     ),
     st.sampled_from(["", *PROFILES]),
 )
-def test_what_is_written_is_read(tmp_path_factory, prompt, sampling, profile):
+def test_a_written_preset_reads_back_equal(tmp_path_factory, prompt, sampling, profile):
     lines = [GOOD, "[prompt]"]
     for field in dataclasses.fields(prompt):
         value = getattr(prompt, field.name)
@@ -225,7 +231,7 @@ def test_what_is_written_is_read(tmp_path_factory, prompt, sampling, profile):
     assert load_preset(path) == Preset("mine", "A sentence.", prompt, sampling, profile)
 
 
-def test_the_wheels_folder_is_used_when_there_is_one(tmp_path, monkeypatch):
+def test_presets_are_read_from_the_wheels_folder_where_it_exists(tmp_path, monkeypatch):
     (tmp_path / "vampnet" / "_presets").mkdir(parents=True)
     written(tmp_path / "vampnet" / "_presets", GOOD)
     monkeypatch.setattr(module, "__file__", str(tmp_path / "vampnet" / "presets.py"))

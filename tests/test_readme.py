@@ -1,4 +1,4 @@
-"""What README.md and docs/ promise: commands and Python lines run, links lead somewhere."""
+"""README.md and docs/: commands and Python code run, links resolve, settings are documented."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def blocks(language: str) -> list[str]:
 
 
 def lines(first_word: str, language: str = "sh") -> list[str]:
-    """Command lines of the README that begin with this word, without their comments."""
+    """Command lines of the README that start with a word, without comments."""
     found = "".join(blocks(language)).splitlines()
     return [line.partition("#")[0].strip() for line in found if line.startswith(first_word + " ")]
 
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch) -> Path:
-    """A folder with the files that the README speaks of, cut to a second."""
+    """A folder with the files that the README mentions, cut to a second."""
     sound, rate = soundfile.read(ROOT / "docs" / "demo" / "loop.flac")
     (tmp_path / "docs" / "demo").mkdir(parents=True)
     for name in ("loop.wav", "docs/demo/loop.flac"):
@@ -53,15 +53,14 @@ def workplace(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_the_make_targets_exist():
+def test_every_make_command_is_a_target_of_the_makefile():
     text = "".join(p.read_text(encoding="utf-8") for p in (README, ROOT / "CONTRIBUTING.md"))
     made = lines("make")
     named = {*re.findall(r"`make (\w+)`", text), *(line.split()[1] for line in made)}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in named:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    assert made[:2] == ["make serve", "make test"]
-    assert made[1] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
 def is_training(line: str) -> bool:
@@ -69,7 +68,7 @@ def is_training(line: str) -> bool:
 
 
 @pytest.mark.parametrize("line", [line for line in lines("vampnet") if not is_training(line)])
-def test_a_command_runs(line, workplace, monkeypatch, capsys):
+def test_every_command_runs(line, workplace, monkeypatch, capsys):
     monkeypatch.setattr("harp_app.server.serve", lambda **options: None)
     words = shlex.split(line)[1:]
     before = {path.name for path in workplace.iterdir()}
@@ -97,7 +96,7 @@ def test_extras_that_the_pages_name_exist():
                 assert name in project["optional-dependencies"], f"{page.name}: {name}"
 
 
-def test_the_python_lines_run(workplace):
+def test_the_python_code_runs(workplace):
     (code,) = blocks("python")
     exec(compile(code, "README.md", "exec"), {})
     ours, theirs = soundfile.info("variation.wav"), soundfile.info("loop.wav")
@@ -106,26 +105,17 @@ def test_the_python_lines_run(workplace):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page):
+def test_links_resolve(page):
     path = ROOT / page
     for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://", "#")):
             assert (path.parent / target.partition("#")[0]).exists(), f"{page}: {target}"
 
 
-def test_the_page_of_presets_names_every_preset_and_setting():
+def test_the_presets_page_documents_every_preset_and_setting():
     text = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
     for name in presets():
         assert f"`{name}`" in text, name
     for made in (Prompt, Sampling):
         for field in dataclasses.fields(made):
             assert f"`{field.name}`" in text, field.name
-
-
-def test_the_page_of_the_architecture_names_every_file():
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    for package in ("vampnet", "harp_app"):
-        for path in (ROOT / package).iterdir():
-            if path.name.startswith("__") or path.suffix not in (".py", ""):
-                continue
-            assert path.name in text, f"{package}/{path.name} is not in docs/architecture.md"

@@ -1,4 +1,4 @@
-"""The command: what it writes, what it refuses in one line, and that it leaves nothing behind."""
+"""The command `vampnet`: output files, one-line errors, exit codes and cleanup."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from vampnet.model import Sampling
 from vampnet.pipeline import Pipeline
 from vampnet.prompt import Prompt
 
-# What it writes ----------------------------------------------------------------------------------
+# Output files ------------------------------------------------------------------------------------
 
 
-def test_a_variation_is_a_file_like_the_input(vamp, clip, tmp_path):
+def test_a_variation_has_the_format_of_the_input(vamp, clip, tmp_path):
     out = tmp_path / "out.wav"
-    code, said, progress = vamp(clip, out, "--seed", 7)
+    code, output, progress = vamp(clip, out, "--seed", 7)
     assert code == cli.OK
     ours, theirs = soundfile.info(out), soundfile.info(clip)
     for name in ("frames", "samplerate", "channels", "format", "subtype"):
         assert getattr(ours, name) == getattr(theirs, name)
-    assert "seed 7" in said and str(out) in said
+    assert "seed 7" in output and str(out) in output
     assert progress.split()[0] == "0" and "100 %" in progress
     assert {path.name for path in tmp_path.iterdir()} == {"in.wav", "out.wav"}
 
 
-def test_the_seed_that_was_drawn_makes_the_same_again(vamp, clip, tmp_path):
-    _, said, _ = vamp(clip, tmp_path / "a.wav")
-    seed = re.search(r"seed (\d+)", said)
+def test_the_printed_random_seed_reproduces_the_variation(vamp, clip, tmp_path):
+    _, output, _ = vamp(clip, tmp_path / "a.wav")
+    seed = re.search(r"seed (\d+)", output)
     assert seed
     vamp(clip, tmp_path / "b.wav", "--seed", seed[1])
     vamp(clip, tmp_path / "c.wav", "--seed", int(seed[1]) + 1)
@@ -48,16 +48,16 @@ def test_the_seed_that_was_drawn_makes_the_same_again(vamp, clip, tmp_path):
     assert a == b != c
 
 
-def test_takes_are_numbered_files_and_differ(vamp, clip, tmp_path):
-    code, said, _ = vamp(clip, tmp_path / "out.flac", "--takes", 3, "--seed", 1)
+def test_takes_are_numbered_files_that_differ(vamp, clip, tmp_path):
+    code, output, _ = vamp(clip, tmp_path / "out.flac", "--takes", 3, "--seed", 1)
     assert code == cli.OK
     made = [tmp_path / f"out-{n}.flac" for n in (1, 2, 3)]
     assert len({path.read_bytes() for path in made}) == 3 and not (tmp_path / "out.flac").exists()
-    assert all(str(path) in said for path in made)
+    assert all(str(path) in output for path in made)
     assert soundfile.info(made[0]).format == "FLAC"
 
 
-def test_outside_the_ranges_the_file_is_bit_for_bit_the_input(vamp, clip, tmp_path):
+def test_samples_outside_the_ranges_equal_the_input(vamp, clip, tmp_path):
     code, _, _ = vamp(clip, tmp_path / "out.wav", "--ranges", "0.1-0.2, 0.3-0.35")
     assert code == cli.OK
     before, _ = soundfile.read(clip, dtype="int32")
@@ -76,7 +76,7 @@ def test_outside_the_ranges_the_file_is_bit_for_bit_the_input(vamp, clip, tmp_pa
         (("--ranges", "0.3-0.54"), 0.3, 0.5),
     ],
 )
-def test_ranges_lie_at_the_bars_and_end_with_the_file(
+def test_ranges_in_bars_follow_tempo_and_offset_and_end_with_the_file(
     vamp, clip, tmp_path, options, start_s, end_s
 ):
     assert vamp(clip, tmp_path / "out.wav", *options)[0] == cli.OK
@@ -86,16 +86,16 @@ def test_ranges_lie_at_the_bars_and_end_with_the_file(
     assert changed[-1] == pytest.approx(end_s, abs=1e-2)
 
 
-def test_mono_and_loudness_and_picture(vamp, clip, tmp_path):
-    drawn = tmp_path / "out.png"
-    options = ("--mono", "--no-match-loudness", "--beat-ms", 50, "--bpm", 120, "--picture", drawn)
-    code, said, _ = vamp(clip, tmp_path / "out.wav", *options)
-    assert code == cli.OK and str(drawn) in said
-    assert drawn.read_bytes().startswith(b"\x89PNG") and drawn.stat().st_size > 10_000
+def test_mono_keeps_the_channels_and_the_picture_is_written(vamp, clip, tmp_path):
+    picture = tmp_path / "out.png"
+    options = ("--mono", "--no-match-loudness", "--beat-ms", 50, "--bpm", 120, "--picture", picture)
+    code, output, _ = vamp(clip, tmp_path / "out.wav", *options)
+    assert code == cli.OK and str(picture) in output
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 10_000
     assert soundfile.info(tmp_path / "out.wav").channels == 2
 
 
-def test_an_own_preset_and_options_over_it(vamp, clip, tmp_path, monkeypatch):
+def test_options_override_a_preset_of_the_user(vamp, clip, tmp_path, monkeypatch):
     text = 'name = "mine"\ndescription = "Mine."\n[prompt]\nperiod = 3\n[sampling]\nsteps = 5\n'
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "mine.toml").write_text(text)
@@ -128,7 +128,7 @@ def test_an_own_preset_and_options_over_it(vamp, clip, tmp_path, monkeypatch):
     ],
     ids=["silence", "DC", "one sample", "0.1 s", "clipped"],
 )
-def test_odd_sounds_come_back_as_long_as_they_were(vamp, tmp_path, samples):
+def test_unusual_audio_keeps_its_shape_and_stays_finite(vamp, tmp_path, samples):
     soundfile.write(tmp_path / "in.wav", samples, RATE)
     assert vamp(tmp_path / "in.wav", tmp_path / "out.wav")[0] == cli.OK
     made, _ = soundfile.read(tmp_path / "out.wav", always_2d=True)
@@ -136,7 +136,7 @@ def test_odd_sounds_come_back_as_long_as_they_were(vamp, tmp_path, samples):
     assert np.abs(made).max() <= 1.0 and (samples.any() or not made.any())
 
 
-# What it refuses ---------------------------------------------------------------------------------
+# Errors ------------------------------------------------------------------------------------------
 
 
 def write_nan(path: Path) -> None:
@@ -171,7 +171,7 @@ BAD_INPUTS = {
 
 
 @pytest.mark.parametrize("make, reason", BAD_INPUTS.values(), ids=BAD_INPUTS)
-def test_a_bad_input_is_refused_in_one_line(vamp, tmp_path, make, reason):
+def test_an_unusable_input_is_refused_in_one_line(vamp, tmp_path, make, reason):
     bad = tmp_path / "bad.wav"
     make(bad)
     line = refused(vamp, tmp_path, bad, tmp_path / "out.wav")
@@ -190,7 +190,7 @@ BAD_VALUES = {
     "seed": (("--seed", "-3"), "seed is -3"),
     "BPM 0": (("--bpm", "0"), "20 to 400"),
     "offset beyond": (("--bpm", "120", "--beat-offset-s", "1e308"), "-86400 to 86400"),
-    "offset no number": (("--bpm", "120", "--beat-offset-s", "nan"), "-86400 to 86400"),
+    "offset not a number": (("--bpm", "120", "--beat-offset-s", "nan"), "-86400 to 86400"),
     "offset without a tempo": (("--beat-offset-s", "0.1"), "--bpm"),
     "range outside": (("--ranges", "0.2-3"), "0.500 s long"),
     "range reversed": (("--ranges", "0.3-0.1"), "ends before it starts"),
@@ -200,18 +200,18 @@ BAD_VALUES = {
     "no model": (("--model", "nothing"), "default"),
     "no folder of presets": (("--presets-dir", "nowhere"), "nowhere"),
     "picture": (("--picture", "out.txt"), ".png"),
-    "no name of a model": (("--model", ""), "the model is ''; a name"),
-    "range of no length": (("--ranges", "0.1-0.1"), "has no length"),
+    "empty model name": (("--model", ""), "the model is ''; a name"),
+    "empty range": (("--ranges", "0.1-0.1"), "has no length"),
     "codebooks beyond": (("--codebooks-kept", "99"), "codebooks_kept is 99; allowed is 0 to"),
 }
 
 
 @pytest.mark.parametrize("options, reason", BAD_VALUES.values(), ids=BAD_VALUES)
-def test_a_bad_value_is_refused_in_one_line(vamp, clip, tmp_path, options, reason):
+def test_an_invalid_option_is_refused_in_one_line(vamp, clip, tmp_path, options, reason):
     assert reason in refused(vamp, tmp_path, clip, tmp_path / "out.wav", *options)
 
 
-def test_a_bad_checkpoint_folder_is_refused(vamp, clip, tmp_path, tiny):
+def test_a_damaged_checkpoint_folder_is_refused(vamp, clip, tmp_path, tiny):
     empty, cut = tmp_path / "empty", tmp_path / "cut"
     empty.mkdir(), cut.mkdir()
     for file in tiny.iterdir():
@@ -235,7 +235,7 @@ def test_a_bad_checkpoint_folder_is_refused(vamp, clip, tmp_path, tiny):
         ["serve", "--port", "http"],
     ],
 )
-def test_a_wrong_command_line_ends_with_2(line, capsys):
+def test_an_invalid_command_line_exits_with_2(line, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(line)
     assert ended.value.code == 2 and "usage: vampnet" in capsys.readouterr().err
@@ -256,7 +256,7 @@ def test_presets_and_models_are_listed(capsys, tmp_path):
     assert "broken.toml, line 3" in capsys.readouterr().err
 
 
-def test_a_folder_of_presets_that_must_not_be_read_is_told(tmp_path, monkeypatch, capsys):
+def test_an_unreadable_folder_of_presets_is_reported(tmp_path, monkeypatch, capsys):
     def forbidden(folder):
         raise PermissionError(13, "Permission denied", folder)
 
@@ -265,12 +265,14 @@ def test_a_folder_of_presets_that_must_not_be_read_is_told(tmp_path, monkeypatch
     assert f"{tmp_path} cannot be read: Permission denied" in capsys.readouterr().err
 
 
-def test_a_closed_output_is_no_mistake(monkeypatch):
+def test_a_closed_standard_output_is_not_an_error(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     assert cli.main(["presets"]) == cli.OK
 
 
-def test_convert_writes_our_own_format(tiny, tmp_path, capsys, vamp, clip):
+def test_a_converted_model_is_usable_and_never_overwritten_without_force(
+    tiny, tmp_path, capsys, vamp, clip
+):
     out = tmp_path / "deep" / "copy"
     assert cli.main(["convert", str(tiny), str(out), "--fp16"]) == cli.OK
     assert {path.name for path in out.iterdir()} == {path.name for path in tiny.iterdir()}
@@ -286,7 +288,7 @@ def test_convert_writes_our_own_format(tiny, tmp_path, capsys, vamp, clip):
     assert cli.main(["convert", str(tiny), str(out), "--force"]) == cli.OK
 
 
-def test_convert_replaces_a_model_whole(tiny, tmp_path, capsys):
+def test_convert_replaces_every_file_of_a_model_and_nothing_else(tiny, tmp_path, capsys):
     out = tmp_path / "out"
     assert cli.main(["convert", str(tiny), str(out)]) == cli.OK
     new = files(out)
@@ -297,33 +299,33 @@ def test_convert_replaces_a_model_whole(tiny, tmp_path, capsys):
     (out / "song.wav").write_text("not of a model")
     before = files(out)
     capsys.readouterr()
-    assert cli.main(["convert", str(tiny), str(out), "--force"]) == cli.MISTAKE
-    assert "holds more than a model (song.wav)" in capsys.readouterr().err
+    assert cli.main(["convert", str(tiny), str(out), "--force"]) == cli.FAILED
+    assert "contains more than a model (song.wav)" in capsys.readouterr().err
     assert files(out) == before
 
 
-def test_a_clip_that_is_kept_whole_is_named(tmp_path, vamp, clip, tiny):
+def test_a_completely_kept_clip_is_reported(tmp_path, vamp, clip, tiny):
     ends = ("--prefix-s", "20", "--model", tiny)
-    code, _, said = vamp(clip, tmp_path / "out.wav", *ends)
-    assert code == cli.OK and "nothing was regenerated: the first 20 s are kept" in said
+    code, _, status = vamp(clip, tmp_path / "out.wav", *ends)
+    assert code == cli.OK and "nothing was regenerated: the first 20 s are kept" in status
 
 
-def test_a_folder_in_the_place_of_a_clip_is_named(tmp_path, vamp):
-    code, _, said = vamp(".", tmp_path / "out.wav")
-    assert code == cli.MISTAKE and "'.' is a folder; an audio file is needed" in said
+def test_a_folder_as_input_is_refused(tmp_path, vamp):
+    code, _, error = vamp(".", tmp_path / "out.wav")
+    assert code == cli.FAILED and "'.' is a folder; an audio file is needed" in error
 
 
-def test_the_folder_of_a_training_names_the_model_in_it(tiny, tmp_path, clip, vamp, capsys):
+def test_the_error_for_a_training_folder_names_the_model_in_it(tiny, tmp_path, clip, vamp, capsys):
     shutil.copytree(tiny, tmp_path / "work" / "model")
-    code, _, said = vamp(clip, tmp_path / "out.wav", "--model", tmp_path / "work")
-    assert code == cli.FAILED and f"contains one: {tmp_path / 'work' / 'model'}" in said
+    code, _, error = vamp(clip, tmp_path / "out.wav", "--model", tmp_path / "work")
+    assert code == cli.FAILED and f"contains one: {tmp_path / 'work' / 'model'}" in error
     line = ["evaluate", str(tmp_path), str(tmp_path / "out"), "--model", str(tmp_path / "work")]
     assert cli.main(line) == cli.FAILED
     assert f"contains one: {tmp_path / 'work' / 'model'}" in capsys.readouterr().err
     assert vamp(clip, tmp_path / "out.wav", "--model", tmp_path / "work" / "model")[0] == cli.OK
 
 
-def test_convert_hands_attribution_and_licence_on(tiny, tmp_path, capsys):
+def test_convert_copies_attribution_and_licence(tiny, tmp_path, capsys):
     source = shutil.copytree(tiny, tmp_path / "source")
     for name in ("ATTRIBUTION.md", "LICENSE", "notes.md"):
         (source / name).write_text(name)
@@ -334,7 +336,7 @@ def test_convert_hands_attribution_and_licence_on(tiny, tmp_path, capsys):
     assert not (tmp_path / "out" / "notes.md").exists()
 
 
-def test_serve_hands_its_options_on(monkeypatch, capsys):
+def test_serve_passes_its_options_to_the_server(monkeypatch, capsys):
     seen = {}
     monkeypatch.setattr("harp_app.server.serve", lambda **options: seen.update(options))
     line = ["serve", "--port", "0", "--secret", "abcd", "--keep-s", "60"]
@@ -360,7 +362,7 @@ def process(*args: object, **more) -> subprocess.Popen[str]:
     )
 
 
-def test_help_comes_without_torch(capsys):
+def test_help_imports_no_heavy_module(capsys):
     code = (
         "import sys, vampnet.cli as c\n"
         "try: c.main(sys.argv[1:])\n"
@@ -375,16 +377,16 @@ def test_help_comes_without_torch(capsys):
     assert done.stdout.strip() == f"vampnet {vampnet.__version__}"
 
 
-def test_the_process_ends_with_the_exit_code(tmp_path):
+def test_the_process_returns_the_exit_code(tmp_path):
     command = process("vamp", tmp_path / "none.wav", tmp_path / "out.wav")
     out, err = command.communicate(timeout=120)
     assert (command.returncode, out) == (1, "")
     assert err == "vampnet: 'none.wav' does not exist; an audio file is needed\n"
 
 
-@pytest.mark.usefixtures("heeded_signals")
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_ctrl_c_stops_with_130_and_leaves_nothing(clip, tmp_path, tiny):
+def test_ctrl_c_exits_with_130_and_leaves_no_files(clip, tmp_path, tiny):
     line = ("vamp", clip, tmp_path / "out.wav", "--model", tiny, "--steps", 1000, "--dropout", 1)
     command = process(*line, "--picture", tmp_path / "out.png")
     assert command.stderr and command.stderr.readline() == "0 %\n"
@@ -396,9 +398,9 @@ def test_ctrl_c_stops_with_130_and_leaves_nothing(clip, tmp_path, tiny):
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
 
 
-@pytest.mark.usefixtures("heeded_signals")
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_an_interrupt_that_was_ignored_stops_nothing(clip, tmp_path, tiny):
+def test_an_ignored_interrupt_does_not_stop_the_command(clip, tmp_path, tiny):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup does; the process inherits it
     command = process("vamp", clip, tmp_path / "out.wav", "--model", tiny, "--steps", 20)
     assert command.stderr and command.stderr.readline() == "0 %\n"
@@ -407,7 +409,7 @@ def test_an_interrupt_that_was_ignored_stops_nothing(clip, tmp_path, tiny):
     assert command.returncode == 0 and (tmp_path / "out.wav").exists()
 
 
-def test_the_model_in_the_package_varies_a_clip(clip, tmp_path, capsys):
+def test_the_bundled_model_varies_a_clip(clip, tmp_path, capsys):
     line = ["vamp", str(clip), str(tmp_path / "out.wav"), *QUICK, "--preset", "compress"]
     assert cli.main(line) == cli.OK, capsys.readouterr().err
     before, after = (soundfile.read(path)[0] for path in (clip, tmp_path / "out.wav"))

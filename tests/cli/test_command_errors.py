@@ -1,4 +1,4 @@
-"""What the command says of errors: one line, neutral where unexpected, tracebacks on demand."""
+"""Error messages of the command: one line, neutral where unexpected, tracebacks on demand."""
 
 from __future__ import annotations
 
@@ -31,20 +31,18 @@ def no_debug(monkeypatch):
     monkeypatch.setenv("VAMPNET_DEBUG", "")
 
 
-def test_a_users_mistake_is_one_line(monkeypatch, capsys):
+def test_a_user_error_is_printed_in_one_line(monkeypatch, capsys):
     fails_with(monkeypatch, UserError("steps is 0; allowed is\n1 to 1000"))
     assert cli.main(["go"]) == 1
     assert capsys.readouterr().err == "vampnet: steps is 0; allowed is 1 to 1000\n"
 
 
 @pytest.mark.parametrize("error", [ValueError("shape (2, 3)"), RuntimeError("q9"), KeyError("k9")])
-def test_what_nobody_foresaw_is_neutral_and_names_the_way_to_the_traceback(
-    monkeypatch, capsys, error
-):
+def test_an_unexpected_error_is_neutral_and_names_the_debug_variable(monkeypatch, capsys, error):
     fails_with(monkeypatch, error)
     assert cli.main(["go"]) == 1
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "VAMPNET_DEBUG=1" in said and str(error) not in said
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "VAMPNET_DEBUG=1" in line and str(error) not in line
 
 
 @pytest.mark.parametrize("how", [["--debug", "go"], ["go", "--debug"], ["go"]])
@@ -53,8 +51,8 @@ def test_debug_shows_the_traceback(monkeypatch, capsys, how):
     if "--debug" not in how:
         monkeypatch.setenv("VAMPNET_DEBUG", "1")
     assert cli.main(how) == 1
-    said = capsys.readouterr().err
-    assert "Traceback" in said and "shapes (2,) (3,)" in said
+    error = capsys.readouterr().err
+    assert "Traceback" in error and "shapes (2,) (3,)" in error
 
 
 def test_every_public_error_is_a_user_error():

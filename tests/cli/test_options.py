@@ -1,4 +1,4 @@
-"""The command's tables of options: each stands for a field, of its kind and with its default."""
+"""Command-line options: values round-trip through the command line, help states true defaults."""
 
 from __future__ import annotations
 
@@ -6,39 +6,50 @@ import argparse
 import dataclasses
 import re
 
+import pytest
+
 from harp_app.server import Options
 from vampnet import cli, presets
 from vampnet.cli import option_table
 from vampnet.model import Sampling
 from vampnet.prompt import Prompt
 
-
-def kind_of(field: dataclasses.Field) -> str:
-    return str(field.type).replace(" | None", "").replace("str | Path", "str")
-
-
-def test_every_field_is_an_option_of_its_kind():
-    tables = (
-        (option_table.PROMPT, Prompt),
-        (option_table.SAMPLING, Sampling),
-        (option_table.SERVE, Options),
-    )
-    for table, made in tables:
-        fields = {f.name: kind_of(f) for f in dataclasses.fields(made) if f.name != "ranges_s"}
-        kinds = {o.name: getattr(o.kind, "__name__", "") for o in table}
-        kinds = {k: "int" if v.startswith("whole number") else v for k, v in kinds.items()}
-        assert kinds == fields
-        for option in table:
-            assert option.help and bool(option.unit) == (option.kind is not bool)
+TABLES = [
+    pytest.param(option_table.PROMPT, Prompt, id="prompt"),
+    pytest.param(option_table.SAMPLING, Sampling, id="sampling"),
+    pytest.param(option_table.SERVE, Options, id="serve"),
+]
 
 
-def test_the_defaults_told_in_help_are_true():
+@pytest.mark.parametrize(("table", "settings"), TABLES)
+def test_every_default_round_trips_through_its_option(table, settings):
+    parser, defaults = argparse.ArgumentParser(), settings()
+    option_table.add(parser, table)
+    for option in table:
+        value, name = getattr(defaults, option.name), option.name.replace("_", "-")
+        if value is None or value == "":
+            continue  # an absent option
+        text = [f"--{name}", str(value)]
+        if isinstance(value, bool):
+            text = [f"--{name}" if value else f"--no-{name}"]
+        assert option_table.given(parser.parse_args(text), table) == {option.name: value}
+
+
+@pytest.mark.parametrize(("table", "settings"), TABLES)
+def test_every_setting_has_an_option_with_help_and_unit(table, settings):
+    named = {field.name for field in dataclasses.fields(settings)} - {"ranges_s"}  # --ranges
+    assert {option.name for option in table} == named
+    for option in table:
+        assert option.help and bool(option.unit) == (option.kind is not bool)
+
+
+def test_defaults_stated_in_help_are_those_of_the_server():
     assert cli.vamp.DEFAULT_PRESET == presets.DEFAULT_PRESET
     for option in option_table.SERVE:
-        default = getattr(Options(), option.name)
-        told = re.search(r"\(([\w.]+)\)$", option.help)
-        if told:
-            assert str(default).removesuffix(".0") == told[1]
+        stated = re.search(r"\(([\w.]+)\)$", option.help)
+        if stated:
+            default = getattr(Options(), option.name)
+            assert str(default).removesuffix(".0") == stated[1]
 
 
 def test_an_option_that_is_not_given_is_absent():

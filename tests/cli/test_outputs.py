@@ -1,4 +1,4 @@
-"""Where commands write: nothing is lost, nothing is left behind, what cannot be is told before."""
+"""Output files of commands: atomic, never overwritten by accident, checked before the work."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from vampnet import cli, plot
 from vampnet.pipeline import Pipeline
 
 
-def test_what_is_there_stays_unless_force(vamp, clip, tmp_path):
-    out, drawn = tmp_path / "out.wav", tmp_path / "out.png"
+def test_existing_files_are_kept_without_force(vamp, clip, tmp_path):
+    out, picture = tmp_path / "out.wav", tmp_path / "out.png"
     out.write_bytes(b"mine")
     assert "--force" in refused(vamp, tmp_path, clip, out)
     assert vamp(clip, out, "--force")[0] == cli.OK and out.read_bytes() != b"mine"
-    drawn.write_bytes(b"mine")
-    refused(vamp, tmp_path, clip, tmp_path / "new.wav", "--picture", drawn)
+    picture.write_bytes(b"mine")
+    refused(vamp, tmp_path, clip, tmp_path / "new.wav", "--picture", picture)
     (tmp_path / "take-2.wav").write_bytes(b"mine")
     assert "take-2.wav" in refused(vamp, tmp_path, clip, tmp_path / "take.wav", "--takes", 3)
 
 
-def test_through_a_link_the_name_that_was_given_counts(vamp, clip, tmp_path):
+def test_the_format_follows_the_name_of_a_link_not_its_target(vamp, clip, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "real.flac").write_bytes(b"old")
     for link, target in (("a.wav", "there/real.flac"), ("b.aiff", "there/new.dat")):
@@ -43,13 +43,13 @@ def test_through_a_link_the_name_that_was_given_counts(vamp, clip, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="files have no modes here")
-def test_a_file_that_is_overwritten_keeps_its_mode(vamp, clip, tmp_path):
+def test_an_overwritten_file_keeps_its_mode(vamp, clip, tmp_path):
     clip.chmod(0o640)
     assert vamp(clip, clip, "--force")[0] == cli.OK
     assert clip.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_file_that_appears_during_the_work_stays(vamp, clip, tmp_path, monkeypatch):
+def test_a_file_created_during_the_work_is_kept(vamp, clip, tmp_path, monkeypatch):
     made = Pipeline.vamp
 
     def slow(*args, **more):
@@ -63,11 +63,11 @@ def test_a_file_that_appears_during_the_work_stays(vamp, clip, tmp_path, monkeyp
     assert vamp(clip, tmp_path / "out.wav", "--takes", 2, "--force")[0] == cli.OK
 
 
-def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+def test_an_unwritable_output_is_refused_before_the_model_is_loaded(
     vamp, clip, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        Pipeline, "from_pretrained", lambda *args, **more: pytest.fail("loaded for nothing")
+        Pipeline, "from_pretrained", lambda *args, **more: pytest.fail("the model was loaded")
     )
     (tmp_path / "folder.wav").mkdir()
     for out, reason in (
@@ -83,7 +83,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     assert "cannot both" in refused(vamp, tmp_path, clip, both, "--picture", both)
 
 
-def test_a_name_that_asks_for_no_known_format_is_refused(vamp, clip, tmp_path):
+def test_a_suffix_of_an_unknown_format_is_refused(vamp, clip, tmp_path):
     for name in ("c.m4a", "c.wma", "a.b.c"):
         line = refused(vamp, tmp_path, clip, tmp_path / name, "--force")
         assert (
@@ -95,13 +95,13 @@ def test_a_name_that_asks_for_no_known_format_is_refused(vamp, clip, tmp_path):
     assert soundfile.info(tmp_path / "none").format == "WAV"
 
 
-def test_a_folders_name_is_no_files_name(vamp, clip, tmp_path):
+def test_an_output_that_names_a_folder_is_refused(vamp, clip, tmp_path):
     for line in ((f"{tmp_path}/new/",), (f"{tmp_path}/x.wav/",), ("x.wav", "--picture", "p.png/")):
         assert "a file name is needed" in refused(vamp, tmp_path, clip, *line)
 
 
 @pytest.mark.parametrize("target", ["in.wav", "in.wav/m", "/proc/m", ""])
-def test_a_model_is_not_converted_where_none_can_lie(clip, tmp_path, tiny, capsys, target):
+def test_a_model_is_not_converted_into_an_unusable_folder(clip, tmp_path, tiny, capsys, target):
     before, place = files(tmp_path), target and str(tmp_path / target)
     assert cli.main(["convert", str(tiny), place]) == cli.FAILED
     line = capsys.readouterr().err
@@ -109,18 +109,18 @@ def test_a_model_is_not_converted_where_none_can_lie(clip, tmp_path, tiny, capsy
     assert ".vampnet" not in line and "Errno" not in line and files(tmp_path) == before
 
 
-def test_figures_are_not_measured_where_they_cannot_be_written(tmp_path, monkeypatch, capsys):
+def test_an_unwritable_table_is_refused_before_the_benchmark(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        "vampnet.evaluation.timing.report", lambda *args: pytest.fail("measured for nothing")
+        "vampnet.evaluation.timing.report", lambda *args: pytest.fail("the benchmark ran")
     )
     line = ["bench", "--write", str(tmp_path / "nowhere" / "b.md")]
     assert cli.main(line) == cli.FAILED
     assert capsys.readouterr().err == "vampnet: cannot write 'b.md': its folder does not exist\n"
 
 
-def test_a_link_that_leads_nowhere_is_refused_before_the_work(vamp, clip, tmp_path, monkeypatch):
+def test_a_dangling_link_is_refused_before_the_model_is_loaded(vamp, clip, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        Pipeline, "from_pretrained", lambda *args, **more: pytest.fail("loaded for nothing")
+        Pipeline, "from_pretrained", lambda *args, **more: pytest.fail("the model was loaded")
     )
     try:
         (tmp_path / "out.wav").symlink_to(tmp_path / "nowhere" / "out.wav")
@@ -134,19 +134,19 @@ def test_a_link_that_leads_nowhere_is_refused_before_the_work(vamp, clip, tmp_pa
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a file system that takes no files")
-def test_a_place_that_takes_no_files_is_refused(vamp, clip, tmp_path):
+def test_a_file_system_that_takes_no_files_is_refused(vamp, clip, tmp_path):
     line = refused(vamp, tmp_path, clip, "/proc/out.wav")
     assert line.startswith("vampnet: cannot write '/proc/out.wav': ")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a file system with pipes")
-def test_what_is_no_usual_file_is_never_replaced(vamp, clip, tmp_path):
+def test_a_pipe_is_never_replaced(vamp, clip, tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     assert "pipe.wav" in refused(vamp, tmp_path, clip, tmp_path / "pipe.wav", "--force")
     assert not (tmp_path / "pipe.wav").is_file()
 
 
-def test_a_failure_in_the_middle_leaves_nothing(vamp, clip, tmp_path, monkeypatch):
+def test_a_failure_while_writing_leaves_no_files(vamp, clip, tmp_path, monkeypatch):
     out = ("--picture", tmp_path / "out.png", "--takes", 2)
     monkeypatch.setattr(plot, "save", lambda *args: (_ for _ in ()).throw(OSError("disk full")))
     assert "disk full" in refused(vamp, tmp_path, clip, tmp_path / "out.wav", *out)
@@ -156,15 +156,15 @@ def test_a_failure_in_the_middle_leaves_nothing(vamp, clip, tmp_path, monkeypatc
 
     monkeypatch.setattr(plot, "save", stop)
     before = files(tmp_path)
-    code, said, err = vamp(clip, tmp_path / "out.wav", *out)
-    assert code == cli.INTERRUPTED == 130 and not said and "stopped" in err
+    code, output, err = vamp(clip, tmp_path / "out.wav", *out)
+    assert code == cli.INTERRUPTED == 130 and not output and "stopped" in err
     assert files(tmp_path) == before and not list(tmp_path.glob(".vampnet*"))
 
 
-@pytest.mark.usefixtures("heeded_signals")
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_signal_that_ends_the_process_leaves_no_hidden_folder(tmp_path, name):
+def test_a_terminating_signal_leaves_no_temporary_folder(tmp_path, name):
     code = (
         "import os, signal, sys, time, pathlib\n"
         "from vampnet.cli.outputs import atomic_outputs, signals_as_interrupt\n"
@@ -179,9 +179,9 @@ def test_a_signal_that_ends_the_process_leaves_no_hidden_folder(tmp_path, name):
     assert "KeyboardInterrupt" in done.stderr and not list(tmp_path.iterdir())
 
 
-@pytest.mark.usefixtures("heeded_signals")
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_signals_end_commands_in_order_and_are_given_back(monkeypatch, capsys):
+def test_signal_handlers_are_set_during_a_command_and_restored(monkeypatch, capsys):
     before, seen = signal.getsignal(signal.SIGTERM), []
     run = lambda args: seen.append(signal.getsignal(signal.SIGTERM))  # noqa: E731
     monkeypatch.setattr(cli.vamp, "_vamp", run)

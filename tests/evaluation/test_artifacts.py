@@ -1,4 +1,4 @@
-"""Seams: clicks where they are, changes outside the ranges, edges of long parts."""
+"""Artefacts: clicks, changes outside the ranges, edges of masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vampnet.evaluation.artifacts import click_db, mask_transitions, outside_err
 RATE = 44100
 
 
-def test_a_click_is_found_where_it_is_and_nowhere_else():
+def test_a_click_is_detected_at_its_position_only():
     sound = 0.1 * tone(2.0)[0] + 0.001 * noise(2.0)[0]
     quiet = click_db(sound, [22050, 44100], RATE)
     torn = sound.clone()
@@ -23,7 +23,7 @@ def test_a_click_is_found_where_it_is_and_nowhere_else():
     assert math.isnan(click_db(sound, [3], RATE))
 
 
-def test_change_outside_the_ranges_is_found():
+def test_a_change_outside_the_ranges_is_detected():
     before = noise(0.1, channels=2)
     after = before.clone()
     after[:, 1000:2000] = 0
@@ -32,7 +32,7 @@ def test_change_outside_the_ranges_is_found():
     assert outside_error(before, after, [(1000, 2000)]) == pytest.approx(0.25)
 
 
-def test_edges_are_those_of_long_parts():
+def test_mask_transitions_ignore_short_runs():
     mask = torch.ones(2, 200, dtype=torch.bool)
     mask[:, :50] = False  # a prefix
     mask[:, 100:200:7] = False  # single frames

@@ -1,4 +1,4 @@
-"""CLAP and VGGish: the published networks, loaded from small weights that the tests make."""
+"""CLAP and VGGish: the published architectures, loaded from small random weights."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def vggish_file(tmp_path):
     return path
 
 
-def test_the_published_widths_and_names_are_the_defaults():
+def test_vggish_defaults_to_the_published_widths_and_names():
     with torch.device("meta"):
         state = VGGish().state_dict()
     assert list(state) == [
@@ -48,8 +48,8 @@ def test_the_published_widths_and_names_are_the_defaults():
     assert sum(value.numel() for value in state.values()) == 72_141_184
 
 
-def test_the_network_is_the_one_that_was_published(vggish_file):
-    """Held against a list of layers put together by hand, height and width swapped in between."""
+def test_vggish_equals_the_published_layers(vggish_file):
+    """Compared with a manually built list of layers, with the flattening done explicitly."""
     state, patches = vggish_state(), torch.randn(3, 96, 64)
     layers = nn.Sequential(
         nn.Conv2d(1, 2, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2, 2),
@@ -64,21 +64,21 @@ def test_the_network_is_the_one_that_was_published(vggish_file):
         mine = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
         part.load_state_dict(mine)
     with torch.no_grad():
-        heard = layers(patches[:, None])
-        assert heard.shape == (3, 5, 6, 4)
-        rows = [heard[:, :, t, f] for t in range(6) for f in range(4)]
+        features = layers(patches[:, None])
+        assert features.shape == (3, 5, 6, 4)
+        rows = [features[:, :, t, f] for t in range(6) for f in range(4)]
         torch.testing.assert_close(
             vggish.load(vggish_file)(patches), dense(torch.cat(rows, 1)), atol=1e-5, rtol=1e-5
         )
 
 
-def test_what_vggish_hears_is_what_it_was_trained_on():
+def test_the_log_mel_patches_of_vggish_equal_kaldis():
     librosa = pytest.importorskip("librosa")
     audio_utils = pytest.importorskip("transformers.audio_utils")
     sound = chord(2.5, vggish.RATE_HZ)[0]
     ours = vggish.log_mel_patches(sound)
     assert ours.shape == (2, 96, 64)
-    # librosa sets the window of 400 samples in the middle of the 512 of its transform.
+    # librosa centres the window of 400 samples in the FFT of 512.
     padded = np.pad(sound.double().numpy(), 56)
     magnitude = np.abs(
         librosa.stft(padded, n_fft=512, hop_length=160, win_length=400, center=False)
@@ -88,7 +88,7 @@ def test_what_vggish_hears_is_what_it_was_trained_on():
     )
     theirs = np.log(magnitude.T @ bands + 0.01)[:192].reshape(2, 96, 64)
     torch.testing.assert_close(ours, torch.from_numpy(theirs).float(), atol=1e-4, rtol=1e-4)
-    # Triangles that are straight in Hz instead, as librosa's, differ a little, not in place.
+    # Filters that are linear in Hz, as librosa's, differ slightly in shape, not in position.
     near = librosa.filters.mel(
         sr=16000, n_fft=512, n_mels=64, fmin=125, fmax=7500, htk=True, norm=None
     )
@@ -96,7 +96,7 @@ def test_what_vggish_hears_is_what_it_was_trained_on():
     assert F.cosine_similarity(*both, dim=0).min() > 0.9
 
 
-def test_vggish_is_heard_from_either_kind_of_file(vggish_file, tmp_path):
+def test_vggish_loads_from_safetensors_and_torch_files(vggish_file, tmp_path):
     torch.save({**vggish_state(), "pproc.pca_means": torch.zeros(8)}, tmp_path / "v.pth")
     one, other = VggishEmbedding(vggish_file), VggishEmbedding(tmp_path / "v.pth")
     sound = chord(3.0, 16000)[0]
@@ -108,7 +108,7 @@ def test_vggish_is_heard_from_either_kind_of_file(vggish_file, tmp_path):
     assert list(embed(chord(1.0)[0], 44100, [one])) == [one.name]
 
 
-def test_other_files_are_no_vggish(tmp_path, vggish_file):
+def test_other_files_are_rejected_as_vggish(tmp_path, vggish_file):
     with pytest.raises(ValueError, match="no such file"):
         vggish.load(tmp_path / "absent.pth")
     for name in ("broken.safetensors", "broken.pth"):
@@ -127,7 +127,7 @@ def test_other_files_are_no_vggish(tmp_path, vggish_file):
             vggish.load(tmp_path / "wrong.safetensors")
 
 
-def test_no_code_in_a_file_is_run(tmp_path):
+def test_pickled_code_is_not_executed(tmp_path):
     class Harm:
         def __reduce__(self):
             return (print, ("harm",))
@@ -140,49 +140,51 @@ def test_no_code_in_a_file_is_run(tmp_path):
 # CLAP --------------------------------------------------------------------------------------------
 
 
-def theirs(model, ear, sound):
-    """What the library itself makes of a sound of a window at most."""
-    heard = ear(sound.numpy(), sampling_rate=48000, return_tensors="pt")
+def theirs(model, extractor, sound):
+    """Embedding by transformers of audio of at most a window."""
+    features = extractor(sound.numpy(), sampling_rate=48000, return_tensors="pt")
     with torch.inference_mode():
-        found = model.get_audio_features(**heard)
+        found = model.get_audio_features(**features)
     return getattr(found, "pooler_output", found)
 
 
-def test_clap_hears_what_the_library_hears(tiny_clap):
-    folder, model, ear = tiny_clap
+def test_clap_equals_transformers_on_each_window(tiny_clap):
+    folder, model, extractor = tiny_clap
     embedding = ClapEmbedding(folder)
     assert (embedding.rate_hz, embedding.dims, embedding.window) == (48000, 12, 480000)
     sound = chord(20.0, 48000)[0]
     points = embedding(sound)
     assert points.shape == (2, 12) and torch.equal(points, embedding(sound))
     for at, point in zip((0, 480000), points, strict=True):
-        expected = theirs(model, ear, sound[at : at + 480000])[0]
+        expected = theirs(model, extractor, sound[at : at + 480000])[0]
         torch.testing.assert_close(point, expected, atol=1e-5, rtol=1e-4)
     short = sound[:100000]  # repeated to a window
-    torch.testing.assert_close(embedding(short), theirs(model, ear, short), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        embedding(short), theirs(model, extractor, short), atol=1e-5, rtol=1e-4
+    )
     torch.testing.assert_close(points.norm(dim=1), torch.ones(2))
     assert embedding(torch.zeros(4000)).isfinite().all()
     assert not torch.allclose(points[0], embedding(noise(10.0, 48000)[0])[0], atol=1e-4)
 
 
-def test_a_long_sound_is_cut_into_windows_that_cover_it():
+def test_the_windows_of_long_audio_cover_it():
     assert [len(w) for w in windows(torch.zeros(7), 10)] == [7]
     for size, starts in ((10, [0]), (11, [0]), (20, [0, 10]), (15, [0, 5]), (25, [0, 8, 15])):
         found = windows(torch.arange(size), 10)
         assert [int(w[0]) for w in found] == starts and all(len(w) == 10 for w in found), size
 
 
-def test_with_fusion_nothing_is_drawn_by_lot(tmp_path):
+def test_models_with_fusion_are_deterministic(tmp_path):
     make_clap(tmp_path / "fused", fusion=True)
     embedding, sound = ClapEmbedding(tmp_path / "fused"), chord(20.0, 48000)[0]
     first = embedding(sound)
     assert first.shape == (2, 12)
     for seed in range(3):
-        np.random.seed(seed)  # the library's lots come from here
+        np.random.seed(seed)  # transformers' source of randomness
         assert torch.equal(embedding(sound), first)
 
 
-def test_the_name_is_that_of_the_weights(tiny_clap, tmp_path):
+def test_the_name_depends_on_the_weights_alone(tiny_clap, tmp_path):
     folder = tiny_clap[0]
     copy = shutil.copytree(folder, tmp_path / "copy")
     make_clap(tmp_path / "other", seed=1)
@@ -191,7 +193,7 @@ def test_the_name_is_that_of_the_weights(tiny_clap, tmp_path):
     assert ClapEmbedding(copy).name == name != ClapEmbedding(tmp_path / "other").name
 
 
-def test_loading_says_nothing_and_leaves_the_library_as_it_was(tiny_clap, capfd):
+def test_loading_prints_nothing_and_restores_the_logging_of_transformers(tiny_clap, capfd):
     from transformers.utils import logging as theirs_log
 
     level, bar = theirs_log.get_verbosity(), theirs_log.is_progress_bar_enabled()
@@ -202,7 +204,7 @@ def test_loading_says_nothing_and_leaves_the_library_as_it_was(tiny_clap, capfd)
     assert logging.getLogger().level == logging.WARNING
 
 
-def test_other_folders_are_no_clap(tiny_clap, tmp_path):
+def test_other_folders_are_rejected_as_clap(tiny_clap, tmp_path):
     def changed(name: str, change) -> str:
         folder = shutil.copytree(tiny_clap[0], tmp_path / name)
         change(folder)
@@ -219,15 +221,15 @@ def test_other_folders_are_no_clap(tiny_clap, tmp_path):
 
     def stretch(folder):
         path = folder / "preprocessor_config.json"
-        hearing = {**json.loads(path.read_text()), "hop_length": 240}
-        path.write_text(json.dumps(hearing))
+        config = {**json.loads(path.read_text()), "hop_length": 240}
+        path.write_text(json.dumps(config))
 
     def retype(folder):
         (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
 
     (tmp_path / "empty").mkdir()
     for source, complaint in (
-        (tmp_path / "empty", "no config.json"),
+        (tmp_path / "empty", "its config.json cannot be read"),
         (changed("bert", retype), "names the model_type 'bert'"),
         (changed("pickle", rename), "weights in a pickle are not read"),
         (changed("lost", lose), "it lacks audio_projection.linear1.weight"),
@@ -300,7 +302,7 @@ def hub(tiny_clap, tmp_path, monkeypatch) -> Iterator[list[str]]:
     thread.join()
 
 
-def test_a_name_on_the_hub_is_fetched_without_its_pickles(hub, tiny_clap, tmp_path):
+def test_a_hub_repository_is_fetched_without_its_pickles(hub, tiny_clap, tmp_path):
     assert parse_embedding("clap=o/tiny").name == ClapEmbedding(tiny_clap[0]).name
     fetched = {path.rpartition("/")[2] for path in hub if "/resolve/" in path}
     assert fetched == {"config.json", "preprocessor_config.json", "model.safetensors"}
@@ -309,8 +311,8 @@ def test_a_name_on_the_hub_is_fetched_without_its_pickles(hub, tiny_clap, tmp_pa
         ClapEmbedding("o/absent")
 
 
-def test_a_name_on_the_hub_may_tell_a_revision(tiny_clap, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)  # where no folder is called like a name on the hub
+def test_a_hub_name_may_contain_a_revision(tiny_clap, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # which has no folder of that name
     library, asked = pytest.importorskip("huggingface_hub"), []
 
     def fetch(repository, **options):
@@ -326,7 +328,7 @@ def test_a_name_on_the_hub_may_tell_a_revision(tiny_clap, monkeypatch, tmp_path)
             ClapEmbedding(wrong)
 
 
-def test_a_hub_that_cannot_be_reached_is_told_in_one_line(monkeypatch, tmp_path):
+def test_an_unreachable_hub_is_reported_in_one_line(monkeypatch, tmp_path):
     pytest.importorskip("huggingface_hub")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -334,7 +336,7 @@ def test_a_hub_that_cannot_be_reached_is_told_in_one_line(monkeypatch, tmp_path)
         download.fetch_repository("o/absent", clap.FILES)
 
 
-def test_embeddings_are_chosen_by_kind_and_place(vggish_file):
+def test_embeddings_are_parsed_from_kind_and_source(vggish_file):
     assert parse_embedding(f"vggish={vggish_file}").dims == 8
     for wrong in ("musicnn", "clap", "clap=", "mert=x", ""):
         with pytest.raises(ValueError, match="allowed are clap=FOLDER or NAME, vggish=FILE"):

@@ -21,7 +21,7 @@ def test_bitrates_are_counted_from_the_mask():
     assert table.bits_per_second(torch.ones(14, 10, dtype=torch.bool), 57.4, 1024) == 0
 
 
-def test_the_papers_settings_are_there():
+def test_the_experiments_contain_the_settings_of_the_paper():
     every = table.experiments(4, 14, SAMPLING, presets())
     assert list(every) == ["anchors", "prompts", "baselines", "steps", "bitrates", "presets"]
     assert [s.sampling.steps for s in every["steps"].settings] == [1, 4, 8, 12, 24, 36, 64, 72]

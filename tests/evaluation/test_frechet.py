@@ -1,4 +1,4 @@
-"""Distances between sets: closed forms, no bias, more damage is more distance; and intervals."""
+"""Distances between sets: closed forms, no bias, monotonic in damage; and intervals."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def gaussian(n: int, dims: int, seed: int) -> torch.Tensor:
 # Frechet distance --------------------------------------------------------------------------------
 
 
-def test_a_set_is_at_no_distance_from_itself():
+def test_the_distance_of_a_set_from_itself_is_zero():
     points = gaussian(50, 6, 1)
     assert frechet_distance(points, points) == pytest.approx(0, abs=1e-9)
 
 
-def test_a_shift_and_a_scale_have_their_closed_forms():
+def test_shift_and_scale_match_their_closed_forms():
     points = gaussian(400, 4, 1)
     shift = torch.tensor([1.0, -2.0, 0.5, 0.0])
     assert frechet_distance(points, points + shift) == pytest.approx(5.25, rel=1e-9)
@@ -57,7 +57,7 @@ def test_a_shift_and_a_scale_have_their_closed_forms():
         frechet_distance(points[:1], points)
 
 
-def test_it_agrees_with_the_matrix_square_root_of_scipy():
+def test_the_distance_equals_that_of_scipys_matrix_square_root():
     linalg = pytest.importorskip("scipy.linalg")
     a, b = gaussian(60, 5, 1), gaussian(80, 5, 2) @ gaussian(5, 5, 3) + 1
     cov_a, cov_b = torch.cov(a.T).numpy(), torch.cov(b.T).numpy()
@@ -68,7 +68,7 @@ def test_it_agrees_with_the_matrix_square_root_of_scipy():
 
 
 def clips(n: int, dims: int, seed: int, shift: float = 0.0) -> list[torch.Tensor]:
-    """Clips of 4 points that have something in common, as patches of one piece have."""
+    """Clips of 4 correlated points, as patches of one piece are."""
     rng = torch.Generator().manual_seed(seed)
     made = [
         0.7 * torch.randn(1, dims, generator=rng) + torch.randn(4, dims, generator=rng)
@@ -77,7 +77,7 @@ def clips(n: int, dims: int, seed: int, shift: float = 0.0) -> list[torch.Tensor
     return [(points + shift).double() for points in made]
 
 
-def test_the_extrapolation_takes_the_bias_of_few_clips_out():
+def test_the_extrapolation_removes_most_of_the_small_sample_bias():
     dims, shift = 12, 0.3
     true = dims * shift**2
     plain, limit, floor = [], [], []
@@ -88,19 +88,19 @@ def test_the_extrapolation_takes_the_bias_of_few_clips_out():
         floor.append(frechet_at_infinity(real, range(60), real))
     plain_bias, limit_bias = sum(plain) / 6, sum(limit) / 6
     assert plain_bias > 1.0 and abs(limit_bias) < 0.45 * plain_bias
-    assert abs(sum(floor) / 6) < 0.3  # real music against its other half: next to nothing
+    assert abs(sum(floor) / 6) < 0.3  # one half of the real music against the other
 
 
-def test_a_clip_is_never_held_against_itself():
+def test_a_clip_is_never_compared_with_itself():
     real = clips(20, 4, 1)
     copied = frechet_at_infinity(real, range(20), real)
     fresh = frechet_at_infinity(clips(20, 4, 2), range(20), real)
-    assert copied > -1 and abs(copied - fresh) < 2  # a copy earns nothing by being a copy
+    assert copied > -1 and abs(copied - fresh) < 2  # copies have no advantage
     with pytest.raises(ValueError, match="at least 4"):
         frechet_at_infinity(real[:3], range(3), real[:3])
 
 
-def test_a_clip_left_out_is_in_no_draw():
+def test_a_clip_left_out_is_in_no_resample():
     real, made = clips(20, 4, 1), clips(20, 4, 2)
     found = frechet_at_infinity(made, range(20), real, without=[3, 7])
     for number in (3, 7):
@@ -110,7 +110,7 @@ def test_a_clip_left_out_is_in_no_draw():
         frechet_at_infinity(made[:4], range(4), real[:4], without=[0])
 
 
-def test_what_lies_off_the_axes_of_real_music_is_seen():
+def test_deviations_off_the_principal_axes_increase_the_distance():
     real = gaussian(200, 3, 1) @ gaussian(3, 30, 2)  # real music varies in 3 of 30 directions
     axes = PrincipalAxes.of(real, n_axes=3)
     off = torch.linalg.qr(gaussian(30, 30, 3)).Q[:, :1].T
@@ -122,7 +122,7 @@ def test_what_lies_off_the_axes_of_real_music_is_seen():
 # Kernel distance ---------------------------------------------------------------------------------
 
 
-def test_the_kernel_distance_by_hand():
+def test_the_kernel_distance_matches_a_manual_computation():
     made, real = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [2.0]])
     places = torch.tensor([0, 1])
     k = {d: math.exp(-(d**2) / 2) for d in (1, 2)}
@@ -165,7 +165,7 @@ def scores(real: list[torch.Tensor], **made: list[torch.Tensor]) -> Scores:
 
 
 @BOTH
-def test_a_copy_is_no_nearer_than_other_music_of_the_kind(measure):
+def test_a_copy_is_not_nearer_than_similar_music(measure):
     for seed in range(3):
         real = [2 * points for points in clips(36, 8, seed)]
         fresh = [2 * points for points in clips(16, 8, 100 + seed)]
@@ -174,7 +174,7 @@ def test_a_copy_is_no_nearer_than_other_music_of_the_kind(measure):
 
 
 @BOTH
-def test_settings_differ_by_what_they_made_of_the_clips_of_both(measure):
+def test_differences_use_only_the_clips_of_both_settings(measure):
     made = clips(20, 4, 2, 0.5)
     found = scores(clips(32, 4, 1), many=made, few=made[:12])
     difference = found.difference("few", "many", measure)
@@ -183,19 +183,19 @@ def test_settings_differ_by_what_they_made_of_the_clips_of_both(measure):
 
 
 @BOTH
-def test_an_interval_counts_the_music_that_was_held_against(measure):
+def test_the_interval_includes_the_variance_of_the_reference_music(measure):
     alike = [torch.full((4, 4), 9.0) + points / 100 for points in clips(1, 4, 3)] * 10
     assert scores(clips(32, 4, 1), alike=alike).estimate("alike", measure).half > 0.1
 
 
-def test_four_clips_have_a_distance_and_no_interval():
+def test_four_clips_give_a_distance_without_an_interval():
     found = scores(clips(4, 3, 1), made=clips(3, 3, 2)).estimate("made", "frechet:musicnn")
     assert math.isfinite(found.value) and math.isnan(found.half)
 
 
 # Embeddings --------------------------------------------------------------------------------------
 
-# What TensorFlow computes from the published checkpoint for the patches of `patches`.
+# Output of TensorFlow with the published checkpoint for the input of `patches`.
 PUBLISHED = (
     (-0.1772, 1.3287, -0.2848, -0.2751, 0.8193, 1.1598, 1.8177, -0.4571),
     (-0.1772, -0.1270, -0.2848, -0.2751, -0.3532, -0.2400, -0.2574, 0.2991),
@@ -209,7 +209,7 @@ def patches() -> torch.Tensor:
     return torch.stack([wave.clamp(min=0), sweep]).float()
 
 
-def test_the_network_computes_what_was_published():
+def test_the_network_equals_the_published_checkpoint():
     made = musicnn.load()(patches())
     assert made.shape == (2, musicnn.WIDTH)
     torch.testing.assert_close(made[:, :8], torch.tensor(PUBLISHED), atol=0.008, rtol=0)
@@ -217,7 +217,7 @@ def test_the_network_computes_what_was_published():
     assert tags.shape == (2, len(musicnn.TAGS)) and (tags >= 0).all() and (tags <= 1).all()
 
 
-def test_the_networks_input_is_what_it_was_trained_on():
+def test_the_log_mel_patches_equal_librosa():
     librosa = pytest.importorskip("librosa")
     sound = chord(4.0, musicnn.RATE_HZ)[0]
     ours = musicnn.log_mel_patches(sound, 1.0)
@@ -229,13 +229,13 @@ def test_the_networks_input_is_what_it_was_trained_on():
     torch.testing.assert_close(ours[0], theirs, atol=2e-3, rtol=1e-3)
 
 
-def test_short_sounds_are_repeated_and_silence_is_no_trouble():
+def test_short_silent_audio_has_finite_embeddings():
     for name, points in embed(torch.zeros(4000), 44100, bundled_embeddings(44100)).items():
         assert len(points) >= 1 and points.isfinite().all(), name
 
 
 @pytest.mark.parametrize("embedding", [MusicnnEmbedding(), LevelEmbedding(44100)])
-def test_more_noise_is_more_distance(embedding):
+def test_the_distance_grows_with_noise(embedding):
     sounds = [chord(6.0, embedding.rate_hz, seed)[0] for seed in range(5)]
     hiss = noise(6.0, embedding.rate_hz, amplitude=1.0)[0]
 
@@ -249,7 +249,7 @@ def test_more_noise_is_more_distance(embedding):
     assert 0 < distances[0] < distances[1] < distances[2]
 
 
-def test_pieces_are_nearer_to_themselves_than_to_others():
+def test_patches_of_a_piece_are_nearer_to_each_other_than_to_another_piece():
     embedding = MusicnnEmbedding()
     means = [
         embedding(chord(9.0, 16000, seed)[0] + level * noise(9.0, 16000, seed=seed)[0])
@@ -260,7 +260,7 @@ def test_pieces_are_nearer_to_themselves_than_to_others():
     assert torch.cdist(means[1], means[1]).mean() < apart
 
 
-def test_mel_bands_are_those_of_librosa():
+def test_mel_bands_equal_librosa():
     librosa = pytest.importorskip("librosa")
     for rate_hz, n_fft, n_mels in ((44100, 2048, 150), (44100, 512, 80), (16000, 512, 96)):
         theirs = librosa.filters.mel(sr=rate_hz, n_fft=n_fft, n_mels=n_mels).T
@@ -271,7 +271,7 @@ def test_mel_bands_are_those_of_librosa():
 # Intervals ---------------------------------------------------------------------------------------
 
 
-def test_the_interval_of_a_mean_is_students():
+def test_the_interval_of_a_mean_equals_students_t():
     values = [1.0, 2.0, 4.0, 4.5, 7.0, 8.0]
     found = jackknife(range(6), lambda some: sum(values[i] for i in some) / len(some))
     error = torch.tensor(values).std().item() / math.sqrt(6)

@@ -1,4 +1,4 @@
-"""Relations between settings: which verdict their figures and intervals allow."""
+"""Relations between settings: verdicts from values and intervals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_relations_hold_fail_or_are_open(small):
     assert verdict([math.nan] * 4, middle, high) == "open"
 
 
-def test_bitrates_are_compared_along_lines(small):
+def test_bitrates_are_compared_within_equal_frames_or_equal_codebooks(small):
     def verdict(*means: float) -> str:
         """Of settings with rising bitrate."""
         names = ["every 16. frame, 1 codebook", "every 16. frame, 4 codebooks",
@@ -43,8 +43,8 @@ def test_bitrates_are_compared_along_lines(small):
     assert verdict(1.2, 0.7, 0.8, 0.8) == "fails"
 
 
-class Told:
-    """Scores of settings with these figures; a difference is as unsure as ``half`` says."""
+class FixedScores:
+    """Scores of given values; ``half`` is half the interval of a difference."""
 
     networks = ("musicnn",)
 
@@ -64,29 +64,29 @@ class Told:
         return Estimate(self.made[first] - self.made[second], half)
 
 
-def asked(told: Told, words: str) -> Relation:
-    return next(r for r in relations(cast(Scores, told)) if words in r.claim)
+def relation(scores: FixedScores, words: str) -> Relation:
+    return next(r for r in relations(cast(Scores, scores)) if words in r.claim)
 
 
 @pytest.mark.parametrize(
     ("one", "twelve", "gain_half", "rest", "rest_half", "verdict"),
     [
-        (20.0, 10.0, 2.0, 0.5, 0.5, "holds"),  # near is 1.5
-        (20.0, 10.0, 2.0, 0.0, 1.6, "open"),  # not even a difference of 0 holds by itself
+        (20.0, 10.0, 2.0, 0.5, 0.5, "holds"),  # close means within 1.5
+        (20.0, 10.0, 2.0, 0.0, 1.6, "open"),  # the interval exceeds 1.5 although the value is 0
         (20.0, 10.0, 2.0, 1.4, 0.2, "open"),
         (20.0, 10.0, 2.0, 1.9, 0.2, "fails"),
         (20.0, 10.0, 2.0, -1.9, 0.2, "fails"),
-        (20.0, 10.0, 11.0, 0.0, 0.1, "open"),  # whether twelve gain anything is not clear
-        (10.0, 20.0, 2.0, 0.0, 0.1, "open"),  # they lose: there is no near
+        (20.0, 10.0, 11.0, 0.0, 0.1, "open"),  # the gain of 12 steps is not significant
+        (10.0, 20.0, 2.0, 0.0, 0.1, "open"),  # 12 steps are worse, so "close" is undefined
         (20.0, 10.0, 2.0, 0.0, float("nan"), "open"),
     ],
 )
-def test_twelve_steps_are_close_where_the_whole_interval_is(
+def test_twelve_steps_are_close_where_the_whole_interval_is_close(
     one: float, twelve: float, gain_half: float, rest: float, rest_half: float, verdict: str
 ) -> None:
     half = {("1 steps", "12 steps"): gain_half, ("12 steps", "36 steps"): rest_half}
-    told = Told({"1 steps": one, "12 steps": twelve, "36 steps": twelve - rest}, half)
-    assert asked(told, "12 steps close to 36").verdict == verdict
+    scores = FixedScores({"1 steps": one, "12 steps": twelve, "36 steps": twelve - rest}, half)
+    assert relation(scores, "12 steps close to 36").verdict == verdict
 
 
 PROMPTS = ("compression 1", "periodic 8", "periodic 16", "periodic 32", "inpaint 1 s")
@@ -102,18 +102,18 @@ PROMPTS = ("compression 1", "periodic 8", "periodic 16", "periodic 32", "inpaint
         (2.5, float("nan"), "open", "place 3 of 6; clearly below 0, above 0 of the others"),
     ],
 )
-def test_among_the_lowest_is_told_by_intervals(
+def test_among_the_lowest_is_decided_by_intervals(
     beat: float, half: float, verdict: str, text: str
 ) -> None:
     others = dict(zip(PROMPTS, (1.0, 2.0, 3.0, 4.0, 5.0), strict=True))
-    found = asked(Told({**others, "beat-driven 75 ms": beat}, half), "among the lowest 3")
+    found = relation(FixedScores({**others, "beat-driven 75 ms": beat}, half), "among the lowest 3")
     assert (found.verdict, found.figures) == (verdict, text)
 
 
-def test_beats_are_kept_best_only_where_every_other_prompt_is_behind() -> None:
+def test_beats_are_kept_best_only_if_every_other_prompt_is_significantly_worse() -> None:
     names = ("compression 1", "inpaint 1 s", "beat-driven 75 ms")
     best = {(names[2], names[0]): 0.05, (names[2], names[1]): 0.05}
     figures: dict[str, float] = dict(zip(names, (0.7, 0.6, 0.8), strict=True))
-    assert asked(Told(figures, best), "keeps beats best").verdict == "holds"
+    assert relation(FixedScores(figures, best), "keeps beats best").verdict == "holds"
     unsure = {**best, (names[2], names[1]): 0.3}
-    assert asked(Told(figures, unsure), "keeps beats best").verdict == "open"
+    assert relation(FixedScores(figures, unsure), "keeps beats best").verdict == "open"

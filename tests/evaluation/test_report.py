@@ -1,4 +1,4 @@
-"""The report: what there is to hear stands by its clip."""
+"""The report: audio examples per clip, and the notes on the measures."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vampnet.evaluation.report import Report, RunMetadata, _audio_section, _axes
 from vampnet.evaluation.scores import Scores
 
 
-def test_sounds_to_hear_are_grouped_by_clip_and_not_by_title() -> None:
+def test_audio_examples_are_grouped_by_clip_not_by_title() -> None:
     sounds = [AudioExample(n, "song, 0:00", name, "") for n in (0, 1) for name in ("input", "made")]
     shown = _audio_section(sounds)
     assert shown.count("<h3>") == 2 and shown.count("<figure>") == 4
 
 
-def test_the_axes_told_are_those_that_were_used(small) -> None:
+def test_the_reported_numbers_of_axes_are_those_used(small) -> None:
     few = Report(
         RunMetadata(()), [], Scores(results_of({"x": [1.0, 2.0, 3.0, 4.0]}, small)), [], None, {}
     )

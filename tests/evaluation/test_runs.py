@@ -1,4 +1,4 @@
-"""Runs: results that are kept, read back, and made anew only where they are another's."""
+"""Cached results: read back where nothing changed, computed again where something did."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATE = 44100
 SAMPLING = Sampling(steps=2, fine_steps=1)
 
 
-def test_a_stopped_run_goes_on(tiny_pipeline, small, tmp_path, monkeypatch):
+def test_a_stopped_run_resumes_from_the_cache(tiny_pipeline, small, tmp_path, monkeypatch):
     clips, few = small
     runner = EvaluationRunner(tiny_pipeline, "model", tmp_path)
     trials = trials_of(few, clips, seeds=1)
@@ -48,13 +48,13 @@ def test_a_stopped_run_goes_on(tiny_pipeline, small, tmp_path, monkeypatch):
     first = run_all(runner, trials, 2)
     assert len(made) == len(trials) - kept and set(first) == set(trials)
     again = run_all(EvaluationRunner(tiny_pipeline, "model", tmp_path), trials, 2)
-    assert len(made) == len(trials) - kept  # all of it was read back
+    assert len(made) == len(trials) - kept  # all results come from the cache
     for trial in trials:
         assert again[trial].figures == pytest.approx(first[trial].figures, nan_ok=True)
         assert torch.equal(again[trial].points["musicnn"], first[trial].points["musicnn"])
 
 
-def test_what_a_result_depends_on_is_in_its_name(tiny_pipeline, small, tmp_path):
+def test_the_cache_key_covers_everything_a_result_depends_on(tiny_pipeline, small, tmp_path):
     clips, few = small
     trial = Trial(few[1].settings[0], clips[0], 0)
     runner = EvaluationRunner(tiny_pipeline, "model", tmp_path)
@@ -73,7 +73,7 @@ def test_what_a_result_depends_on_is_in_its_name(tiny_pipeline, small, tmp_path)
     ).cache_path(real)
 
 
-def test_settings_that_are_alike_are_made_once(tiny_pipeline, small, tmp_path, monkeypatch):
+def test_equal_settings_run_once(tiny_pipeline, small, tmp_path, monkeypatch):
     clips, few = small
     one = few[1].settings[0]
     trials = [Trial(s, clip, 0) for clip in clips[:2] for s in (one, replace(one, name="another"))]
@@ -88,7 +88,7 @@ def test_settings_that_are_alike_are_made_once(tiny_pipeline, small, tmp_path, m
     assert len(made) == 2 and list(found) == trials and calls[-1] == (4, 4)
 
 
-def test_results_kept_at_the_same_time_do_not_meet(tmp_path, monkeypatch):
+def test_concurrent_writes_of_a_result_do_not_conflict(tmp_path, monkeypatch):
     together = Barrier(2, timeout=10)
     save = runs.save_file
     monkeypatch.setattr(runs, "save_file", lambda *a, **names: (save(*a, **names), together.wait()))
@@ -101,41 +101,41 @@ def test_results_kept_at_the_same_time_do_not_meet(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
-class Loudest:
-    """A way to hear that counts how often it does."""
+class CountingEmbedding:
+    """A small embedding that counts its calls."""
 
     rate_hz, dims = 16000, 2
 
     def __init__(self, name: str):
-        self.name, self.heard = name, 0
+        self.name, self.calls = name, 0
 
     def __call__(self, audio: torch.Tensor) -> torch.Tensor:
-        self.heard += 1
+        self.calls += 1
         return torch.stack([audio.abs().max(), audio.std()])[None]
 
 
-def test_another_embedding_hears_what_was_made_and_nothing_is_made_again(
+def test_a_further_embedding_is_computed_from_cached_audio(
     tiny_pipeline, small, tmp_path, monkeypatch
 ):
     clips, few = small
     trials = trials_of(few, clips, seeds=1)
-    first, other = Loudest("loudest-1"), Loudest("loudest-2")
+    first, other = CountingEmbedding("loudest-1"), CountingEmbedding("loudest-2")
     levels = LevelEmbedding(RATE)
     fresh = run_all(
         EvaluationRunner(tiny_pipeline, "model", tmp_path / "fresh", [levels, first]), trials, 1
     )
     run_all(EvaluationRunner(tiny_pipeline, "model", tmp_path / "kept", [levels]), trials, 1)
-    n_files, first.heard = len(list((tmp_path / "kept").iterdir())), 0
+    n_files, first.calls = len(list((tmp_path / "kept").iterdir())), 0
 
     def never(*_: object) -> None:
-        raise AssertionError("made or heard again")
+        raise AssertionError("computed again")
 
     monkeypatch.setattr(EvaluationRunner, "measure", never)
     monkeypatch.setattr(LevelEmbedding, "__call__", never)
     added = run_all(
         EvaluationRunner(tiny_pipeline, "model", tmp_path / "kept", [levels, first]), trials, 2
     )
-    assert first.heard == len(trials)
+    assert first.calls == len(trials)
     for trial in trials:
         assert list(added[trial].points) == ["levels", "loudest-1"]
         for name, points in added[trial].points.items():
@@ -143,7 +143,7 @@ def test_another_embedding_hears_what_was_made_and_nothing_is_made_again(
     both = run_all(
         EvaluationRunner(tiny_pipeline, "model", tmp_path / "kept", [other, first]), trials, 1
     )
-    assert (first.heard, other.heard) == (len(trials), len(trials))
+    assert (first.calls, other.calls) == (len(trials), len(trials))
     assert all(list(result.points) == ["loudest-2", "loudest-1"] for result in both.values())
     alone = run_all(
         EvaluationRunner(tiny_pipeline, "model", tmp_path / "kept", [levels]), trials, 1
@@ -152,9 +152,7 @@ def test_another_embedding_hears_what_was_made_and_nothing_is_made_again(
     assert len(list((tmp_path / "kept").iterdir())) == n_files
 
 
-def test_presets_run_only_when_asked_for_and_their_masks_are_the_models(
-    tiny_pipeline, small, tmp_path
-):
+def test_presets_run_only_on_request_with_the_masks_of_the_pipeline(tiny_pipeline, small, tmp_path):
     clips, _ = small
     known = presets()
     every = table.experiments(4, 14, SAMPLING, known)
@@ -162,13 +160,13 @@ def test_presets_run_only_when_asked_for_and_their_masks_are_the_models(
     assert len(every["presets"].settings) == 3 * (1 + len(known))
     runner = EvaluationRunner(tiny_pipeline, "model", tmp_path)
     prompt = Prompt(period=7, period_phase=None, dropout=0.3)
-    trial = Trial(table.Setting("drawn", "vamp", prompt, SAMPLING), clips[0], 5)
-    codes, heard = runner.encoded_features(clips[0])
+    trial = Trial(table.Setting("random", "vamp", prompt, SAMPLING), clips[0], 5)
+    codes, features = runner.encoded_features(clips[0])
     vamp = tiny_pipeline.vamp(clips[0].sound[None, None], prompt, SAMPLING, 5)
-    assert torch.equal(runner.mask(trial, codes, heard), vamp.mask)
+    assert torch.equal(runner.mask(trial, codes, features), vamp.mask)
 
 
-def test_a_damaged_result_is_made_anew(tiny_pipeline, small, tmp_path):
+def test_a_damaged_cached_result_is_computed_again(tiny_pipeline, small, tmp_path):
     clips, few = small
     runner = EvaluationRunner(tiny_pipeline, "model", tmp_path)
     trial = Trial(few[0].settings[1], clips[0], 0)

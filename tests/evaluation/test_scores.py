@@ -1,4 +1,4 @@
-"""Scores: the floor under distances, and seeds of a clip as one."""
+"""Scores: the noise floor of distances, and seeds of a clip counted as one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vampnet.evaluation.scores import Scores
 RATE = 44100
 
 
-def test_the_floor_is_that_of_halves_of_the_real_music():
+def test_the_noise_floor_of_real_music_is_about_zero():
     rng = torch.Generator().manual_seed(1)
     setting, sound = table.Setting("real music", "real"), torch.zeros(3)
     results = {
@@ -32,7 +32,7 @@ def test_the_floor_is_that_of_halves_of_the_real_music():
         assert floor.half > 0 and floor.low < 0.3 and abs(floor.value) < 1, measure
 
 
-def test_seeds_of_a_clip_count_as_one(small):
+def test_seeds_of_a_clip_count_as_one_observation(small):
     clips, _ = small
     results = results_of({"x": [1.0, 2.0, 3.0, 4.0]}, small)
     setting = next(trial.setting for trial in results if trial.setting.name == "x")

@@ -1,4 +1,4 @@
-"""Masked models beside predictors that know next to nothing."""
+"""Masked-token prediction scores of models and of the neighbour baseline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vampnet.evaluation.token_prediction import (
 from vampnet.model import VampNet, VampNetConfig
 
 
-def test_usage_by_hand() -> None:
+def test_codebook_usage_of_uniform_and_constant_tokens() -> None:
     codes = torch.tensor([[[0, 0, 1, 1], [2, 2, 2, 2]]])
     even, dead = codebook_usage(codes, 4)
     assert even.entropy == pytest.approx(math.log(2)) and even.perplexity == pytest.approx(2)
@@ -24,14 +24,14 @@ def test_usage_by_hand() -> None:
     assert dead.entropy == 0 and dead.unused == 3
 
 
-def test_hidden_tokens_leave_the_conditioning_alone() -> None:
+def test_random_masks_spare_the_conditioning_codebooks() -> None:
     codes = torch.zeros(2, 6, 500, dtype=torch.int64)
     mask = random_token_mask(codes, 0.75, 2, torch.Generator().manual_seed(1))
     assert not mask[:, :2].any()
     assert float(mask[:, 2:].float().mean()) == pytest.approx(0.75, abs=0.03)
 
 
-def test_a_model_that_knows_nothing_scores_the_vocabulary() -> None:
+def test_a_constant_model_scores_the_log_of_the_vocabulary_size() -> None:
     config = VampNetConfig(
         n_codebooks=3, n_conditioning_codebooks=1, n_layers=1, n_heads=2, embedding_dim=16,
         vocab_size=50, latent_dim=4,
@@ -47,7 +47,7 @@ def test_a_model_that_knows_nothing_scores_the_vocabulary() -> None:
         assert guess.cross_entropy == pytest.approx(math.log(50), abs=1e-4)
 
 
-def test_the_neighbours_know_a_line_and_nothing_of_noise() -> None:
+def test_the_neighbour_baseline_predicts_a_ramp_and_not_noise() -> None:
     rng = torch.Generator().manual_seed(0)
     rows = torch.linspace(0, 1, 64)[None, :, None]
     line = (torch.arange(640) // 10).expand(4, 1, -1)

@@ -1,4 +1,4 @@
-"""The page driven in headless Chromium, as a fresh visitor does."""
+"""Drives the web page in headless Chromium."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--host-resolver-rules=MAP myserver 127.0.0.1",
 ]  # fmt: skip
-PATIENCE_S = 60.0  # for what always comes: a starved machine only takes longer
+PATIENCE_S = 60.0  # timeout of what always happens, long enough for a loaded machine
 
 
 def find_browser() -> str:
-    """The Chromium that is driven, "" where none is found."""
+    """Path of Chromium, "" where it is not found."""
     return os.environ.get("VAMPNET_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), "")
 
 
 @contextmanager
 def started_browser() -> Iterator[Any]:
-    """That Chromium without a window."""
+    """Start Chromium without a window."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as made:
@@ -37,7 +37,12 @@ def started_browser() -> Iterator[Any]:
 
 
 class Visit:
-    """A fresh visitor's page, what it fetched and complained about."""
+    """The page in a new browser context.
+
+    Attributes:
+        foreign: URLs that it requested from other hosts.
+        complaints: its JavaScript errors.
+    """
 
     def __init__(self, browser, address, **options):
         self.address, self.foreign, self.complaints = address, [], []
@@ -56,7 +61,7 @@ class Visit:
             self.foreign.append(url)
 
     def open(self, path: Path) -> None:
-        """Drop a file and wait for both its pictures."""
+        """Select a file and wait for its waveform and mask."""
         self.page.set_input_files("#clip-input input[type=file]", str(path))
         self.page.wait_for_selector("#clip-picture .sound")
         self.page.wait_for_selector("#mask .mask:not(.empty)")
@@ -79,12 +84,12 @@ class Visit:
     def wait(self, condition, what: str, timeout_s: float = PATIENCE_S):
         end = time.monotonic() + timeout_s
         while not condition():
-            assert time.monotonic() < end, f"waited in vain for {what}"
+            assert time.monotonic() < end, f"timeout while waiting for {what}"
             self.page.wait_for_timeout(50)
 
     def take(self, timeout_s: float = PATIENCE_S) -> None:
-        """Press Vary and wait for one more take."""
+        """Press Vary and wait for a further take."""
         before = self.page.locator("#takes label").count()
         self.page.click("#vary")
-        there = self.page.locator("#takes label")
-        self.wait(lambda: there.count() == before + 1, "a take", timeout_s)
+        labels = self.page.locator("#takes label")
+        self.wait(lambda: labels.count() == before + 1, "a take", timeout_s)

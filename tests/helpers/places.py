@@ -1,4 +1,4 @@
-"""Where the checkout and the fixtures are."""
+"""Paths of the checkout and of the golden fixtures."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""A device that is not there: the processor computes for it, but it is as strict as an accelerator.
+"""A simulated accelerator: the CPU computes, but devices must not be mixed.
 
-Inside :func:`pretend_device`, tensors that lie on it mix with no others, and each place is noted
-where the host waits for it: on a real one until all work before is done.
+Inside :func:`pretend_device`, operations on tensors of both devices fail, and every point where the
+host would synchronize with the device is recorded.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ NAME = "pretend"
 OPS = torch.ops.aten
 READS = (OPS.item, OPS._local_scalar_dense, OPS.is_nonzero, OPS.equal, OPS.nonzero)
 COPIES = (OPS.to, OPS._to_copy, OPS.copy_)
-PICKS = (OPS.index, OPS.index_put_)  # by a mask: so many as its values say
+PICKS = (OPS.index, OPS.index_put_)  # by a boolean mask: the size depends on its values
 VAMPNET = ROOT / "vampnet"
 
 
-class Absent:
-    """The device's module: there is none, for those who look for accelerators by themselves."""
+class NoBackend:
+    """The device's backend module, which reports that no such accelerator is available."""
 
     def is_available(self) -> bool:
         return False
@@ -52,23 +52,23 @@ class Absent:
         return False
 
 
-class There(Tensor):
-    """A tensor on the pretended device; ``here`` holds its values."""
+class DeviceTensor(Tensor):
+    """A tensor on the simulated device; ``host`` holds its values."""
 
-    here: Tensor
+    host: Tensor
 
     @staticmethod
-    def __new__(cls, here: Tensor) -> There:
-        assert here.dtype not in (torch.float64, torch.complex128), "not every device has these"
+    def __new__(cls, host: Tensor) -> DeviceTensor:
+        assert host.dtype not in (torch.float64, torch.complex128), "not every device has these"
         made = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
             cls,
-            here.shape,
-            strides=here.stride(),
-            storage_offset=here.storage_offset(),
-            dtype=here.dtype,
+            host.shape,
+            strides=host.stride(),
+            storage_offset=host.storage_offset(),
+            dtype=host.dtype,
             device=torch.device(NAME, 0),
         )
-        made.here = here
+        made.host = host
         return made
 
     @classmethod
@@ -76,8 +76,8 @@ class There(Tensor):
         raise AssertionError(f"{op} outside pretend_device()")
 
 
-class Strict(TorchDispatchMode):
-    """Computes, keeps the tensors of the two devices apart and notes in ``waits`` what waits."""
+class StrictDevices(TorchDispatchMode):
+    """Dispatch mode that forbids mixing devices and records synchronizations in ``waits``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,27 +85,27 @@ class Strict(TorchDispatchMode):
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = _tensors((args, kwargs))
-        there = [isinstance(x, There) for x in given]
+        on_device = [isinstance(x, DeviceTensor) for x in given]
         kwargs = dict(kwargs or {})
         asked = kwargs.pop("device", None)
         if op is OPS.to.device:
             op, asked, args = OPS.to.dtype, args[1], (args[0], *(args[2:] or [args[0].dtype]))
-        target = NAME if asked is None and any(there) else torch.device(asked or "cpu").type
+        target = NAME if asked is None and any(on_device) else torch.device(asked or "cpu").type
         kind = op.overloadpacket
         if kind in COPIES:
-            waits = len({*there, target == NAME}) > 1
+            waits = len({*on_device, target == NAME}) > 1
         else:
-            waits = any(there) and (kind in READS or kind in PICKS and _by_mask(args[1]))
-            # a number that was made a tensor is welcome on any device
-            assert all(there) or not any(there) or _numbers(given), f"{op} mixes devices"
+            waits = any(on_device) and (kind in READS or kind in PICKS and _by_mask(args[1]))
+            # 0-dimensional CPU tensors may be mixed with any device
+            assert all(on_device) or not any(on_device) or _numbers(given), f"{op} mixes devices"
         if waits:
-            self.waits.append(_place(op))
-        found = op(*_here(args), **_here(kwargs))
+            self.waits.append(_caller(op))
+        found = op(*_on_host(args), **_on_host(kwargs))
         if op._schema.is_mutable:
             return args[0]
         if target != NAME:
             return found
-        return tree_map(lambda x: There(x) if isinstance(x, Tensor) else x, found)
+        return tree_map(lambda x: DeviceTensor(x) if isinstance(x, Tensor) else x, found)
 
 
 def _tensors(given: Any) -> list[Tensor]:
@@ -113,44 +113,44 @@ def _tensors(given: Any) -> list[Tensor]:
 
 
 def _numbers(given: list[Tensor]) -> bool:
-    return all(isinstance(x, There) or not x.dim() for x in given)
+    return all(isinstance(x, DeviceTensor) or not x.dim() for x in given)
 
 
 def _by_mask(indices: Any) -> bool:
     return any(x.dtype == torch.bool for x in _tensors(indices))
 
 
-def _here(given: Any) -> Any:
-    return tree_map(lambda x: x.here if isinstance(x, There) else x, given)
+def _on_host(given: Any) -> Any:
+    return tree_map(lambda x: x.host if isinstance(x, DeviceTensor) else x, given)
 
 
-def _place(op: Any) -> str:
-    """The line of the project that asks for an operation."""
+def _caller(op: Any) -> str:
+    """The line of the project that called an operation."""
     ours = [f for f in traceback.extract_stack() if VAMPNET in Path(f.filename).parents]
     return f"{Path(ours[-1].filename).name}: {ours[-1].line} ({op})" if ours else str(op)
 
 
 @contextmanager
-def pretend_device() -> Iterator[Strict]:
-    """The device exists here; the mode tells who waited for it."""
+def pretend_device() -> Iterator[StrictDevices]:
+    """Make the device available; the yielded mode records synchronizations."""
     if not hasattr(torch, NAME):
-        _setup_privateuseone_for_python_backend(NAME, Absent())
+        _setup_privateuseone_for_python_backend(NAME, NoBackend())
     before = torch.__future__.get_overwrite_module_params_on_conversion()
-    torch.__future__.set_overwrite_module_params_on_conversion(True)  # else `to` leaves There's be
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # else `to` keeps tensors
     try:
-        with torch.inference_mode(), Strict() as mode:
+        with torch.inference_mode(), StrictDevices() as mode:
             yield mode
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(before)
 
 
 def moved(module: nn.Module) -> nn.Module:
-    """The module with all its tensors on the device, in place."""
+    """Move a module to the simulated device, in place."""
     for part in module.modules():
         for name, weight in part._parameters.items():
             if weight is not None:
-                there = There(weight.detach())
-                part._parameters[name] = nn.Parameter(there, requires_grad=False)
+                on_device = DeviceTensor(weight.detach())
+                part._parameters[name] = nn.Parameter(on_device, requires_grad=False)
         for name, tensor in part._buffers.items():
-            part._buffers[name] = None if tensor is None else There(tensor)
+            part._buffers[name] = None if tensor is None else DeviceTensor(tensor)
     return module

@@ -1,4 +1,4 @@
-"""Regions that several tests vary, and noise in the place of a model's output."""
+"""Regions for tests, and noise in place of a model's output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def region_of(samples: torch.Tensor, rate: int = 44100, subtype: str = "PCM_24",
 
 
 def generated(region: Region, channels: int | None = None, seed: int = 7) -> torch.Tensor:
-    """Noise in the place of a model's output: (C, S') at the model's rate, at the model's level."""
-    heard = region.to_model(MODEL_HZ)[0]
-    made = noise(1, heard.shape[-1], channels or region.n_channels, 0.06, seed)
-    return made + 0.02 * heard[:1, 0]
+    """Noise in place of a model's output: float (C, S') at the model's sample rate and level."""
+    model_input = region.to_model(MODEL_HZ)[0]
+    made = noise(1, model_input.shape[-1], channels or region.n_channels, 0.06, seed)
+    return made + 0.02 * model_input[:1, 0]

@@ -1,4 +1,4 @@
-"""Sound files that several tests read or send."""
+"""Audio files for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import soundfile
 
 
 def wav_bytes(channels=1, rate=44100, samples=64, bits=16, data_size=None) -> bytes:
-    """A wav file by hand, so that its header can lie."""
+    """Build a wav file manually, so that its header can be wrong."""
     data = b"\1\0" * samples * max(channels, 1)
     size = len(data) if data_size is None else data_size
     width = channels * bits // 8
@@ -28,7 +28,7 @@ def clip(
     seconds: float = 0.6,
     **how: Any,
 ) -> Path:
-    """Noise of about -20 dBFS, to be sent."""
+    """Write noise of about -20 dBFS."""
     path = folder / name
     sound = 0.1 * np.random.default_rng(0).standard_normal((round(seconds * rate), channels))
     soundfile.write(path, sound, rate, **how)
@@ -38,7 +38,7 @@ def clip(
 def knocks(
     folder: Path, name: str = "beat.wav", seconds: float = 2.0, rate: int = 44100, **how: Any
 ) -> Path:
-    """A stereo clip with a knock every half second."""
+    """Write a stereo clip with an attack every half second."""
     time_s = np.arange(round(seconds * rate)) / rate
     knock = 0.5 * np.sin(2 * np.pi * 180 * time_s) * np.exp(-30 * (time_s % 0.5))
     hiss = 0.02 * np.random.default_rng(0).standard_normal((len(time_s), 2))

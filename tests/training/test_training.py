@@ -137,7 +137,7 @@ def test_a_model_learns_what_can_be_learnt_and_the_log_says_so(
     assert lines[-1]["heldout"]["0.5"] == after["0.5"]
 
 
-@pytest.mark.usefixtures("heeded_signals")
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("stop", [None, signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path, stop, dropout) -> None:
@@ -174,7 +174,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path, stop, dro
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
 
 
-@pytest.mark.usefixtures("heeded_signals")
+@pytest.mark.usefixtures("default_signals")
 def test_a_second_stop_does_not_wait_and_one_in_the_last_report_is_not_lost(tmp_path) -> None:
     model, plan = torch.nn.Linear(2, 1), Plan(2, 1, 1, 0.1, 1, 0.0)
 
@@ -195,7 +195,7 @@ def test_a_second_stop_does_not_wait_and_one_in_the_last_report_is_not_lost(tmp_
         )
 
 
-@pytest.mark.usefixtures("heeded_signals")
+@pytest.mark.usefixtures("default_signals")
 def test_a_signal_that_was_ignored_stays_ignored(tmp_path) -> None:
     """As ``nohup`` and a shell's background want it: the training runs to its end."""
     model, calls = torch.nn.Linear(2, 1), []

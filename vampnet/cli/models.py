@@ -93,8 +93,8 @@ def _old_model(target: Path) -> list[Path]:
     foreign = [f.name for f in files if not f.is_file() or not _MODEL_FILE.fullmatch(f.name)]
     if foreign:
         raise UserError(
-            f"'{target}' contains more than a model ({', '.join(foreign[:5])}); move that elsewhere,"
-            " or choose another folder"
+            f"'{target}' contains more than a model ({', '.join(foreign[:5])}); move that "
+            "elsewhere, or choose another folder"
         )
     return files
 
