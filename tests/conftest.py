@@ -1,7 +1,7 @@
 """Shared fixtures: signals, golden fixtures, small models, a started endpoint, a browser.
 
-Tests that use the fixture ``site`` (a started endpoint) or call ``running`` are marked ``e2e``, those
-that use ``browser`` are marked ``browser``.
+Tests that use the fixture ``site`` (a started endpoint) or call ``running`` are marked ``e2e``,
+those that use ``browser`` are marked ``browser``.
 """
 
 from __future__ import annotations

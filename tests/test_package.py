@@ -38,7 +38,6 @@ ONLY_IN = {  # where a library, or a module of it, may be imported
         "vampnet.checkpoints.",
         "vampnet.evaluation.",
         "vampnet.training.",
-        "vampnet.prompt.beat_grids",
     ),
     **dict.fromkeys(
         ("urllib.request", "http.client", "huggingface_hub", "requests", "httpx"),

@@ -43,8 +43,8 @@ def test_a_constant_model_scores_the_log_of_the_vocabulary_size() -> None:
     codes = torch.randint(50, (2, 3, 400), generator=rng)
     found = score_predictions(model, codes, random_token_mask(codes, 0.5, 1, rng))
     assert len(found) == 2
-    for guess in found:
-        assert guess.cross_entropy == pytest.approx(math.log(50), abs=1e-4)
+    for score in found:
+        assert score.cross_entropy == pytest.approx(math.log(50), abs=1e-4)
 
 
 def test_the_neighbour_baseline_predicts_a_ramp_and_not_noise() -> None:

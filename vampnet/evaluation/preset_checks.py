@@ -79,7 +79,7 @@ class ClipMeasures:
 def measure_presets(
     before: AudioFeatures,
     made: Mapping[str, Sequence[Tensor]],
-    beside: Mapping[str, Tensor],
+    others: Mapping[str, Tensor],
     kept_beats_s: Sequence[float] = (),
 ) -> ClipMeasures:
     """Compute every measure of a clip.
@@ -88,7 +88,7 @@ def measure_presets(
         before: features of the input.
         made: two takes, float (S,) each, per preset; seeds are the same for all presets, so that
             pairs differ by the preset alone.
-        beside: other signals to measure, float (S,) by name, such as the codec alone.
+        others: further signals to measure, float (S,) by name, such as the codec alone.
         kept_beats_s: beat times in seconds that the beat presets kept; their tracker may differ
             from the one used for measuring.
     """
@@ -96,7 +96,7 @@ def measure_presets(
     made_levels = {name: levels(sounds[0], rate_hz) for name, sounds in made.items()}
     names = list(made)
     figures = {n: _figures(before, reference, made[n], made_levels[n], kept_beats_s) for n in names}
-    for name, sound in beside.items():
+    for name, sound in others.items():
         figures[name] = _figures(before, reference, [sound], levels(sound, rate_hz), kept_beats_s)
     return ClipMeasures(
         figures,
