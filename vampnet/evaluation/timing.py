@@ -189,7 +189,9 @@ def _measure(pipeline: Pipeline, source: Path, target: Path, request: BenchReque
         marks: list[tuple[str, float]] = []
         timed, passes = run >= request.first, {model: [] for model in MODELS}
         before = time.process_time()
-        with _instrumented(pipeline, marks, passes, None if timed else codec):
+        device = pipeline.codec.codebooks.device
+        recorder = _Recorder(device, marks, passes, None if timed else codec)
+        with _instrumented(pipeline, recorder):
             _request(pipeline, source, target, request, marks)
         if not timed:
             continue
@@ -226,58 +228,68 @@ def _between(marks: list[tuple[str, float]]) -> dict[str, float]:
     return {**dict.fromkeys(STAGES, 0.0), **found, "total": first["end"] - first["read"]}
 
 
-@contextmanager
-def _instrumented(
-    pipeline: Pipeline,
-    marks: list[tuple[str, float]],
-    passes: dict[str, list[Shape]],
-    codec_operations: dict[str, int] | None,
-) -> Iterator[None]:
-    """Record when stages begin and the work of one request.
+class _Recorder:
+    """Records when stages begin and the work of one request.
 
     ``codec_operations`` receives the counts, which take time; None = not counted.
     """
-    codec, device = pipeline.codec, pipeline.codec.codebooks.device
 
-    def begin(stage: str) -> None:
-        machine.wait(device)
-        marks.append((stage, time.perf_counter()))
+    def __init__(
+        self,
+        device: torch.device,
+        marks: list[tuple[str, float]],
+        passes: dict[str, list[Shape]],
+        codec_operations: dict[str, int] | None,
+    ):
+        self.device, self.marks, self.passes = device, marks, passes
+        self.codec_operations = codec_operations
 
-    def coded(call: Callable[..., Tensor], stage: str, after: str) -> Callable[..., Tensor]:
+    def begin(self, stage: str) -> None:
+        machine.wait(self.device)
+        self.marks.append((stage, time.perf_counter()))
+
+    def codec_call(self, call: Callable[..., Tensor], stage: str, after: str) -> Callable:
+        """Wrap a method of the codec; ``after`` is the stage that follows it."""
+
         def called(*given: Any) -> Tensor:
-            begin(stage)
-            if codec_operations is None:
+            self.begin(stage)
+            if self.codec_operations is None:
                 made = call(*given)
             else:
                 with FlopCounterMode(display=False) as counted:
                     made = call(*given)
-                codec_operations[stage] = counted.get_total_flops()
-            if after:
-                begin(after)
+                self.codec_operations[stage] = counted.get_total_flops()
+            self.begin(after)
             return made
 
         return called
 
-    def passed(model: VampNet, stage: str) -> Callable[[Tensor], Tensor]:
+    def model_call(self, model: VampNet, stage: str) -> Callable[[Tensor], Tensor]:
+        """Wrap the forward pass of a model."""
         call = model.hidden
 
         def called(codes: Tensor) -> Tensor:
-            if not passes[stage]:
-                begin(stage)
-            passes[stage].append((codes.shape[0], codes.shape[-1]))
+            if not self.passes[stage]:
+                self.begin(stage)
+            self.passes[stage].append((codes.shape[0], codes.shape[-1]))
             return call(codes)
 
         return called
 
-    places: list[tuple[Any, str, Callable[..., Tensor]]] = [
-        (codec, "encode", coded(codec.encode, "encode", "mask")),
-        (codec, "decode", coded(codec.decode, "decode", "write")),
-        (pipeline.coarse, "hidden", passed(pipeline.coarse, "coarse")),
+
+@contextmanager
+def _instrumented(pipeline: Pipeline, recorder: _Recorder) -> Iterator[None]:
+    """Record the calls of codec and models within the block."""
+    codec = pipeline.codec
+    wrapped: list[tuple[Any, str, Callable[..., Tensor]]] = [
+        (codec, "encode", recorder.codec_call(codec.encode, "encode", "mask")),
+        (codec, "decode", recorder.codec_call(codec.decode, "decode", "write")),
+        (pipeline.coarse, "hidden", recorder.model_call(pipeline.coarse, "coarse")),
     ]
     if pipeline.c2f is not None:
-        places.append((pipeline.c2f, "hidden", passed(pipeline.c2f, "fine")))
-    originals = [(owner, name, vars(owner).get(name)) for owner, name, _ in places]
-    for owner, name, call in places:
+        wrapped.append((pipeline.c2f, "hidden", recorder.model_call(pipeline.c2f, "fine")))
+    originals = [(owner, name, vars(owner).get(name)) for owner, name, _ in wrapped]
+    for owner, name, call in wrapped:
         setattr(owner, name, call)  # on the instance, shadowing the method of its class
     try:
         yield
