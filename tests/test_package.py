@@ -1,4 +1,4 @@
-"""Packaging: imports and declared dependencies, contents of the wheel, imports without side effects."""
+"""Packaging: imports, declared dependencies, contents of the wheel."""
 
 from __future__ import annotations
 
@@ -103,6 +103,7 @@ sys.meta_path.insert(0, MissingPackages())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["vampnet", "harp_app"])
 def test_every_module_imports_with_its_dependencies_alone(package):
     """The library's modules need the base dependencies, the endpoint's those and ``serve``."""
@@ -113,6 +114,7 @@ def test_every_module_imports_with_its_dependencies_alone(package):
     run_python(f"{hiding}\nfor name in {modules!r}: importlib.import_module(name)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "extra"),
     [
@@ -131,6 +133,7 @@ def test_a_missing_extra_is_named_in_one_line(line, extra, tmp_path):
     assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_endpoint_without_its_packages_names_the_extra():
     code = "import runpy\nsys.argv[1:] = []\nrunpy.run_module('harp_app', run_name='__main__')"
     command = [sys.executable, "-c", without("serve") + code]
@@ -139,6 +142,7 @@ def test_the_endpoint_without_its_packages_names_the_extra():
     assert 'pip install "vampnet-harp[serve]"' in done.stderr
 
 
+@pytest.mark.slow
 def test_a_variation_needs_the_base_dependencies_alone(tmp_path):
     words = ["vamp", "docs/demo/loop.flac", str(tmp_path / "out.flac"), "--preset", "dream"]
     words += ["--steps", "1", "--fine-steps", "1", "--mono"]
@@ -151,6 +155,7 @@ def test_importing_the_library_imports_nothing_heavy():
     assert run_python(f"import sys, vampnet; print({heavy} & set(sys.modules))") == "set()"
 
 
+@pytest.mark.slow
 def test_loading_a_model_does_not_import_the_compiler():
     """Initializing some layers on the meta device would import it, which takes half a second."""
     compiler = "{'sympy', 'torch._dynamo', 'torch.fx.experimental.symbolic_shapes'}"
@@ -186,6 +191,7 @@ def test_every_import_is_a_declared_dependency():
         assert not undeclared, f"{module_name(path)} imports {sorted(undeclared)}"
 
 
+@pytest.mark.slow
 def test_the_wheel_contains_packages_presets_and_weights_alone(tmp_path):
     wheel_builder = pytest.importorskip("hatchling.builders.wheel")
     built = next(iter(wheel_builder.WheelBuilder(str(ROOT)).build(directory=str(tmp_path))))

@@ -270,6 +270,7 @@ def test_help_imports_no_heavy_module(capsys):
     assert done.stdout.strip() == f"vampnet {vampnet.__version__}"
 
 
+@pytest.mark.slow
 def test_the_process_returns_the_exit_code(tmp_path):
     command = process("vamp", tmp_path / "none.wav", tmp_path / "out.wav")
     out, err = command.communicate(timeout=120)
@@ -277,6 +278,7 @@ def test_the_process_returns_the_exit_code(tmp_path):
     assert err == "vampnet: 'none.wav' does not exist; an audio file is needed\n"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("default_signals")
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_exits_with_130_and_leaves_no_files(clip, tmp_path, tiny):
@@ -291,6 +293,7 @@ def test_ctrl_c_exits_with_130_and_leaves_no_files(clip, tmp_path, tiny):
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("default_signals")
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_an_ignored_interrupt_does_not_stop_the_command(clip, tmp_path, tiny):

@@ -72,6 +72,7 @@ def test_vggish_equals_the_published_layers(vggish_file):
         )
 
 
+@pytest.mark.slow
 def test_the_log_mel_patches_of_vggish_equal_kaldis():
     librosa = pytest.importorskip("librosa")
     audio_utils = pytest.importorskip("transformers.audio_utils")
@@ -148,6 +149,7 @@ def theirs(model, extractor, sound):
     return getattr(found, "pooler_output", found)
 
 
+@pytest.mark.slow
 def test_clap_equals_transformers_on_each_window(tiny_clap):
     folder, model, extractor = tiny_clap
     embedding = ClapEmbedding(folder)
@@ -174,6 +176,7 @@ def test_the_windows_of_long_audio_cover_it():
         assert [int(w[0]) for w in found] == starts and all(len(w) == 10 for w in found), size
 
 
+@pytest.mark.slow
 def test_models_with_fusion_are_deterministic(tmp_path):
     make_clap(tmp_path / "fused", fusion=True)
     embedding, sound = ClapEmbedding(tmp_path / "fused"), chord(20.0, 48000)[0]

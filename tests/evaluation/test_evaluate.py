@@ -87,6 +87,7 @@ def test_the_reported_duration_covers_all_stages(music, tiny_folder, tmp_path, m
     assert stages[-4:] == expected
 
 
+@pytest.mark.slow
 def test_the_report_includes_the_requested_embeddings(
     music, tiny_folder, tiny_clap, tmp_path, capsys, monkeypatch
 ):

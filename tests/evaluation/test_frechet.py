@@ -164,6 +164,7 @@ def scores(real: list[torch.Tensor], **made: list[torch.Tensor]) -> Scores:
     return Scores(found)
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_copy_is_not_nearer_than_similar_music(measure):
     for seed in range(3):
@@ -234,6 +235,7 @@ def test_short_silent_audio_has_finite_embeddings():
         assert len(points) >= 1 and points.isfinite().all(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("embedding", [MusicnnEmbedding(), LevelEmbedding(44100)])
 def test_the_distance_grows_with_noise(embedding):
     sounds = [chord(6.0, embedding.rate_hz, seed)[0] for seed in range(5)]

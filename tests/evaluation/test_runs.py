@@ -21,6 +21,7 @@ RATE = 44100
 SAMPLING = Sampling(steps=2, fine_steps=1)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_from_the_cache(tiny_pipeline, small, tmp_path, monkeypatch):
     clips, few = small
     runner = EvaluationRunner(tiny_pipeline, "model", tmp_path)
@@ -114,6 +115,7 @@ class CountingEmbedding:
         return torch.stack([audio.abs().max(), audio.std()])[None]
 
 
+@pytest.mark.slow
 def test_a_further_embedding_is_computed_from_cached_audio(
     tiny_pipeline, small, tmp_path, monkeypatch
 ):

@@ -80,6 +80,7 @@ def test_codec_operations_equal_those_of_its_convolutions() -> None:
     assert wanted < measured.codec_operations["encode"] < 2 * wanted  # plus the quantiser
 
 
+@pytest.mark.slow
 def test_stages_sum_to_the_total_and_the_pipeline_is_unchanged() -> None:
     pipeline = tiny()
     request = timing.BenchRequest(seconds=0.5, channels=2, takes=2, repeats=2)

@@ -216,6 +216,7 @@ def test_bfloat16_layers_are_near_and_scores_stay_float32() -> None:
     assert 0 < error < 0.05 * want.std()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_pass_runs_without_weights_and_compiled() -> None:
     """What an accelerator needs of a pass: one graph, no look at a value, shapes known before."""

@@ -95,6 +95,7 @@ def test_the_model_that_ships_does_not_depend_on_the_threads(shipped, n_frames) 
         assert all(torch.equal(found[0], other) for other in found[1:])
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_a_take_does_not_depend_on_the_others_nor_on_threads(shipped) -> None:
     precision, pipeline = shipped

@@ -24,6 +24,8 @@ from vampnet.training import codebook_fitting, end_to_end, provenance
 from vampnet.training.data import FULL_SCALE, MANIFEST, Pack, pack, store
 from vampnet.training.tokens import Tokens
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory):

@@ -21,6 +21,8 @@ from vampnet.training.masked import MaskedTraining, initialize, report, train_ma
 from vampnet.training.masking import hidden_ratio, training_mask
 from vampnet.training.tokens import Tokens, check_windows
 
+pytestmark = pytest.mark.training
+
 
 def song(n_frames: int = 400, seed: int = 0) -> torch.Tensor:
     """Codes that follow each other by a rule: easy to learn, int64 (4, T)."""
