@@ -119,3 +119,14 @@ def test_the_presets_page_documents_every_preset_and_setting():
     for made in (Prompt, Sampling):
         for field in dataclasses.fields(made):
             assert f"`{field.name}`" in text, field.name
+
+
+def test_the_page_of_the_architecture_fits_the_folders():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for package in ("vampnet", "harp_app"):
+        for path in (ROOT / package).iterdir():
+            if path.is_dir() and not path.name.startswith("__"):
+                assert f"`{path.name}`" in text, f"{package}/{path.name} is not described"
+    homes = (ROOT, ROOT / "vampnet", ROOT / "harp_app")
+    for name in re.findall(r"`([\w/]+\.py)`", text):
+        assert any((home / name).is_file() for home in homes), f"{name} does not exist"
