@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
 import shlex
 import sys
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 from places import ROOT
 
+import vampnet
 from vampnet import cli
 from vampnet.model import Sampling
 from vampnet.presets import presets
@@ -130,3 +132,14 @@ def test_the_page_of_the_architecture_fits_the_folders():
     homes = (ROOT, ROOT / "vampnet", ROOT / "harp_app")
     for name in re.findall(r"`([\w/]+\.py)`", text):
         assert any((home / name).is_file() for home in homes), f"{name} does not exist"
+
+
+def test_the_reference_names_what_exists():
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE)
+    assert named
+    for name in named:
+        module, _, member = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), member), name
+    public = {name.rpartition(".")[2] for name in named}
+    assert set(vampnet.__all__) - public == {"__version__"}
