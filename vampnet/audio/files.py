@@ -33,7 +33,7 @@ class AudioError(UserError):
     """A file that cannot be read or written as audio; one sentence for a musician."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Audio:
     """Sound: samples float32 (C, S), full scale 1.0; rate in Hz; how its file was written."""
 

@@ -45,7 +45,7 @@ _RANGES_DB = 3.0  # at most so far from the whole's gain does the level of the r
 Spans = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Region:
     """Audio as it lies in a file: native samples (S, C), rate in Hz, how the file was written."""
 

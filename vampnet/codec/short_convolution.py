@@ -24,7 +24,7 @@ _MANY = 512  # such channels
 _POINTS = (1.0, 0.0, -1.0, 0.5, -0.5, 2.0, -2.0)  # of Toom and Cook's form, beside infinity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bilinear:
     """``gather @ ((spread @ tile) * (weigh @ taps))`` is the tile's valid correlation.
 

@@ -42,7 +42,7 @@ Found = TypeVar("Found")
 EDGE_FRAMES = 20  # minimum length of both sides of a mask edge that is checked for clicks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """Result of a trial.
 
