@@ -48,7 +48,7 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     return max(0.0, float(shift + cov_a.trace() + cov_b.trace() - 2 * cross))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PrincipalAxes:
     """Principal axes of the real music's embeddings.
 

@@ -140,7 +140,7 @@ def level_changes(before: Tensor, after: Tensor, rate_hz: int) -> tuple[float, f
     return abs(loudness[1] - loudness[0]), abs(20 * math.log10(peaks[1] / peaks[0]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AudioFeatures:
     """A mono signal with its detected events, so that each is detected once.
 
