@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # torch is installed first, with an exact version: a CPU wheel at hand is taken, and no package
 # installed later replaces it by a newer build of several GB.
 TORCH ?= torch==2.13.0
-# Tests that start servers, browsers or training runs, and those of more than ten seconds.
+# Without the tests that start servers, browsers or trainings, and the slow ones.
 UNIT := not e2e and not browser and not training and not slow
 
 # The first Python that runs and is in range (a version manager's stub may be on the path and not run).

@@ -80,6 +80,7 @@ def test_every_command_runs(line, workplace, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.training
 def test_the_training_commands_run(workplace, music, capsys):
     (workplace / "MUSIC").symlink_to(music, target_is_directory=True)
     quick = {"train": ["--steps", "2", "--batch", "2", "--frames", "16"], "vamp": QUICK}
