@@ -18,7 +18,7 @@ SETS = ("tune", "report")
 
 @dataclass(frozen=True)
 class Loop:
-    """Mono float32 samples at RATE_HZ; times in seconds; ``kind`` of rhythm, ``parts`` heard."""
+    """Mono float32 samples at RATE_HZ; times in seconds; ``kind`` of rhythm, ``parts`` that play."""
 
     kind: str
     parts: str

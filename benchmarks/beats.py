@@ -60,9 +60,9 @@ def cmlt(found: Sequence[float] | np.ndarray, true: Sequence[float] | np.ndarray
     for n, time_s in enumerate(f):
         k = int(np.abs(t - time_s).argmin())
         gap = t[k] - t[k - 1] if k else t[1] - t[0]
-        heard = f[n] - f[n - 1] if n else f[1] - f[0]
+        period = f[n] - f[n - 1] if n else f[1] - f[0]
         near = abs(t[k] - time_s) < CONTINUITY * gap
-        right += near and abs(1 - heard / gap) < CONTINUITY
+        right += near and abs(1 - period / gap) < CONTINUITY
     return right / max(len(f), len(t))
 
 

@@ -367,6 +367,7 @@ def test_what_cannot_be_served_is_named_before_the_model_is_loaded(monkeypatch, 
         server.serve(port=0, model="/no/such")
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("default_signals")
 @pytest.mark.skipif(os.name == "nt", reason="ends the server by a signal")
 def test_the_command_with_the_embedded_model(tmp_path):
