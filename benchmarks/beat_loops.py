@@ -18,7 +18,7 @@ SETS = ("tune", "report")
 
 @dataclass(frozen=True)
 class Loop:
-    """Mono float32 samples at RATE_HZ; times in seconds; ``kind`` of rhythm, ``parts`` that play."""
+    """Mono float32 samples at RATE_HZ; times in seconds; ``kind`` of rhythm; ``parts`` playing."""
 
     kind: str
     parts: str
