@@ -23,6 +23,7 @@ from vampnet.training.codebook_fitting import k_means, principal_axes
 HOP = 768
 
 
+@pytest.mark.slow
 def test_windowed_is_one_shot(tiny_codec: SpectralCodec) -> None:
     audio = chord(12.0)[None]
     codes = tiny_codec.encode(audio)

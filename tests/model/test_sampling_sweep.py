@@ -22,6 +22,7 @@ def test_an_override_changes_only_the_named_fields() -> None:
         way("top_p=2", plain)
 
 
+@pytest.mark.slow
 def test_settings_are_compared_with_the_recommended_ones_at_equal_steps() -> None:
     ways = {PLAIN: Sampling(), "temperature=0.5": Sampling(temperature=0.5)}
     asked = settings(ways, [6, 12], 16, 4)

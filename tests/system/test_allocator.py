@@ -35,6 +35,7 @@ def probe(**environment: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not allocator._is_glibc(), reason="another C library")
 def test_tensors_made_again_take_the_pages_of_those_that_were_freed() -> None:
     kept, faults = probe()

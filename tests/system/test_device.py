@@ -113,6 +113,7 @@ def varied(on_device: bool, prompt: Prompt, n_steps: int) -> Vamp:
     return Pipeline(parts.codec, *models).vamp(audio, prompt, sampling, 1, takes=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", [False, True])
 def test_a_whole_variation_on_an_accelerator_is_the_processors(loop: bool) -> None:
     waits = []
