@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from precisions import change  # noqa: E402
+from precisions import compare_precisions  # noqa: E402
 from reference import Reference, reference_logits  # noqa: E402
 
 from vampnet.model import VampNet, VampNetConfig, precision, products
@@ -240,16 +240,16 @@ def test_auto_takes_int8_where_the_processor_is_made_for_it(monkeypatch) -> None
         choose_precision(small(), "int4", "cpu")
 
 
-def test_what_a_precision_changes_is_told_of_hidden_tokens_alone() -> None:
+def test_precisions_are_compared_on_masked_tokens_alone() -> None:
     model, rng = small(1), torch.Generator().manual_seed(1)
     codes = torch.randint(48, (3, 4, 30), generator=rng)
     mask = torch.rand(codes.shape, generator=rng) < 0.5
     mask[:, :1] = False
-    same = change(model, model, codes, mask)
-    assert same.agree == 1.0 and same.error == 0.0 and same.wide == same.narrow
+    same = compare_precisions(model, model, codes, mask)
+    assert same.agree == 1.0 and same.error == 0.0 and same.reference == same.lower
     with torch.no_grad():
         logits = model(codes.masked_fill(mask, model.mask_token))[mask[:, 1:]]
     wanted = torch.nn.functional.cross_entropy(logits, codes[:, 1:][mask[:, 1:]])
-    assert same.wide == pytest.approx(float(wanted), abs=1e-5)
-    other = change(model, small(1, tied=0.0), codes, mask)
+    assert same.reference == pytest.approx(float(wanted), abs=1e-5)
+    other = compare_precisions(model, small(1, tied=0.0), codes, mask)
     assert other.agree < 1.0 and other.error > 0.1
