@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         function = getattr(item, "function", None)
         if code := getattr(function, "__code__", None):
             needs |= {"running"} & {*code.co_names}
-        if needs & {"site", "running"}:
+        if needs & {"site", "client", "running"}:
             item.add_marker("e2e")
         if "browser" in needs:
             item.add_marker("browser")

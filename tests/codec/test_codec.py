@@ -56,6 +56,7 @@ def dac_golden() -> tuple[Codec, Path]:
     return checkpoints.load_codec(folder / "dac.pth"), folder / "dac.npz"
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 @pytest.mark.parametrize("family, case", [("lac", lac_golden), ("dac", dac_golden)])
 @torch.no_grad()

@@ -123,6 +123,7 @@ def test_what_is_written_of_a_value_reads_as_that_value(option, data):
     assert more.read(more.written(option.name, value), LOOP) == {option.name: value}
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60) | st.text("steps,= .%-_loop0123456789", max_size=30))
 def test_any_text_is_read_or_refused_in_words(text):
     try:

@@ -44,6 +44,7 @@ def client(tiny):
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("values", "options"), CASES)
 def test_the_same_settings_give_the_same_file(client, vamp, tmp_path, values, options):
     path, out = tmp_path / "in.wav", tmp_path / "out.wav"

@@ -191,6 +191,7 @@ def test_health_is_answered_to_a_bare_http_client(site):
     connection.close()
 
 
+@pytest.mark.slow
 def test_gradio_is_told_to_tell_nobody_anything():
     code = (
         "import os\n"

@@ -180,6 +180,7 @@ def test_what_passes_the_range_of_float16_is_decoded_in_float32() -> None:
     assert torch.equal(HalfNetwork(exact)(x), exact(x))
 
 
+@pytest.mark.slow
 def test_losses_are_computed_where_the_models_lie(monkeypatch, tmp_path: Path) -> None:
     """What training takes of a device but for the gradients, which the library makes."""
     parts = checkpoints.load_folder(checkpoints.resolve("default"), "cpu")
