@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from vampnet.evaluation import timing
 from vampnet.model import VampNet
-from vampnet.pipeline import Pipeline, make_ready
+from vampnet.pipeline import Pipeline, optimize_for_inference
 from vampnet.presets import Preset
 from vampnet.prompt import Prompt
 from vampnet.system import device
@@ -71,7 +71,7 @@ def pipeline(path: str, device: str) -> Pipeline:
         models = [cast(VampNet, Reference(model)) for model in models]
     else:
         for model in models:
-            make_ready(model, device, path)
+            optimize_for_inference(model, device, path)
     return Pipeline(codec, models[0], models[1])
 
 

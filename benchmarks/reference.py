@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vampnet.model import VampNet
-from vampnet.model.transformer import FeedForward, Layer, RMSNorm
+from vampnet.model.transformer import FeedForward, RMSNorm, TransformerLayer
 
 
 def reference_norm(norm: RMSNorm, x: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def reference_feed_forward(feed_forward: FeedForward, x: Tensor) -> Tensor:
     return feed_forward.down(signal * 0.5 * gate * (1 + inner.tanh()))
 
 
-def reference_attention(layer: Layer, x: Tensor, bias: Tensor) -> Tensor:
+def reference_attention(layer: TransformerLayer, x: Tensor, bias: Tensor) -> Tensor:
     """Multi-head attention of x float (1, T, D) with position bias float (1, heads, T, T)."""
     attention = layer.attention
     _, frames, dim = x.shape
@@ -47,7 +47,7 @@ def reference_logits(model: VampNet, codes: Tensor) -> Tensor:
     for item in codes.split(1):
         x = model.embedding(model.latents(item)).transpose(1, 2)
         for layer in model.layers:
-            assert isinstance(layer, Layer)
+            assert isinstance(layer, TransformerLayer)
             bias = model.position_bias(codes.shape[-1])
             x = x + reference_attention(layer, reference_norm(layer.norm_1, x), bias)
             x = x + reference_feed_forward(layer.feed_forward, reference_norm(layer.norm_2, x))

@@ -12,7 +12,7 @@ from harp_app import more
 from harp_app.controls import MAX_BPM, MIN_BPM, OUT, Control
 from harp_app.jobs.model_cache import DEFAULT
 from vampnet.model.recommended import check_fields as check_sampling
-from vampnet.pipeline.arguments import DRAWN_SEEDS, MAX_SEED
+from vampnet.pipeline.arguments import MAX_SEED, RANDOM_SEED_LIMIT
 from vampnet.presets import Preset, current_name
 from vampnet.prompt import Prompt
 from vampnet.prompt.time_ranges import parse_ranges
@@ -75,7 +75,7 @@ def read(
     values: Sequence[Any],
     controls: Sequence[Control],
     presets: Mapping[str, Preset],
-    draw_seed: Callable[[], int] = lambda: secrets.randbelow(DRAWN_SEEDS),
+    draw_seed: Callable[[], int] = lambda: secrets.randbelow(RANDOM_SEED_LIMIT),
 ) -> Settings:
     """Return what the values (one per control, in this order) ask for.
 

@@ -1,1 +1,1 @@
-"""How shipped weights are made; not part of the wheel."""
+"""Scripts that build the included weights; not part of the wheel."""

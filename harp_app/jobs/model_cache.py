@@ -53,7 +53,7 @@ class Models:
                 passed_over = place.name.startswith(".") or place.name == DEFAULT
                 if not passed_over and is_model_folder(place):
                     self._places[place.name] = str(place)
-        for name, place in download.found().items():
+        for name, place in download.installed_models().items():
             self._places.setdefault(name, str(place))
         self._device = device
         self._load = load

@@ -1,1 +1,1 @@
-"""The training set and the commands that build the embedded default model."""
+"""The training set of the embedded default model, and the commands that build it."""

@@ -55,9 +55,9 @@ def _pack(args: argparse.Namespace) -> None:
         raise UserError(f"'{args.file}' is a folder; FILE is one file, the data pack to write")
     if Path(args.file).exists() and not args.force:
         raise UserError(f"'{args.file}' is there already; --force overwrites it")
-    from vampnet.training.end_to_end import pack_up
+    from vampnet.training.end_to_end import write_datapack
 
-    made = pack_up(args.music, args.file, base=args.model, max_mib=args.max_mib, log=print_status)
+    made = write_datapack(args.music, args.file, base=args.model, max_mib=args.max_mib, log=print_status)
     print(f"wrote {made}; train on it with: vampnet train {made} WORK --device cuda --minutes 25")
 
 

@@ -1,4 +1,4 @@
-"""Who made the music that a model was trained on, and under which terms: ATTRIBUTION.md."""
+"""ATTRIBUTION.md: the authors and licences of the music that a model was trained on."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ LINKS = {
 HEAD = """\
 # Weights of the embedded default
 
-`codec.safetensors`, `coarse.safetensors`, `c2f.safetensors`: trained from nothing for this package.
+`codec.safetensors`, `coarse.safetensors`, `c2f.safetensors`: trained for this package, from random
+weights.
 Licence: **Creative Commons Attribution-ShareAlike 4.0 International** (CC BY-SA 4.0),
-<https://creativecommons.org/licenses/by-sa/4.0/>. It is apart from the licence of the package's
-code.
+<https://creativecommons.org/licenses/by-sa/4.0/>. It does not apply to
+the code of the package.
 
 Changes: the music was decoded, resampled to 44.1 kHz, mixed to one channel, set to -24 LUFS and
-analysed; the weights are what a training made of it. Every file came from a Debian package, whose
-own words on the licence were read file by file; each file's SHA-256 stands in the manifest,
+analysed; the weights are the result of a training on it. Every file came from a Debian package,
+whose licence statements were read file by file; each file's SHA-256 is in the manifest,
 `docs/training-data.csv`.
 """
 
@@ -46,7 +47,7 @@ def _section(title: str, entries: Sequence[dict]) -> list[str]:
         length = sum(e["seconds"] for e in files) / 60
         names = [e["name"].split("/", 1)[-1] for e in files]
         what = ", ".join(f"`{n}`" for n in names)
-        if names[0][:4].isdigit():  # the made-up pieces have numbers and not titles
+        if names[0][:4].isdigit():  # composed pieces have numbers instead of titles
             what = f"{len(names)} pieces, {names[0][:4]} to {names[-1][:4]}"
         by = f"**{artist}**, {licence}{link}: {length:.1f} minutes from `{package}` {version}"
         lines.append(f"- {by}: {what}")
@@ -54,12 +55,12 @@ def _section(title: str, entries: Sequence[dict]) -> list[str]:
 
 
 def attribution(entries: Sequence[dict]) -> str:
-    """The text, from the manifest's entries: trained on, held out, and left out with the reason."""
+    """Return the text for a manifest's entries: trained on, held out, omitted."""
     kept = [e for e in entries if e["split"] == sources.TRAIN]
     held = [e for e in entries if e["split"] in (sources.HELD_OUT, sources.LOOPS)]
     lines = [HEAD, *_section("Trained on", kept)]
     if held:
-        lines += _section("Never trained on, and behind the published figures", held)
+        lines += _section("Held out, used for the published figures", held)
     reasons: dict[tuple[str, str], list[str]] = {}
     for e in entries:
         if e["split"] == sources.LEFT_OUT:

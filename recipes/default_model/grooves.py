@@ -1,7 +1,7 @@
 """Drum grooves as tables: which General-MIDI drum sounds on which step of a bar.
 
-In a pattern ``X`` is an accent, ``x`` a hit, ``o`` a soft one, ``?`` one that comes half of the
-time, ``.`` nothing; spaces part the beats and count nothing. A pattern may last several bars.
+In a pattern ``X`` is an accent, ``x`` a hit, ``o`` a soft one, ``?`` a hit with probability 1/2,
+``.`` a rest; spaces separate the beats and are ignored. A pattern may last several bars.
 """
 
 from __future__ import annotations
@@ -21,9 +21,15 @@ ACOUSTIC, MACHINES = (STANDARD, ROOM, POWER), (ELECTRONIC, DRUM_MACHINE)
 
 @dataclass(frozen=True)
 class Groove:
-    """A drum style: steps in a bar and in a beat, tempo range (BPM), kits, drum -> pattern.
+    """A drum style.
 
-    swings: whether its off-steps may come late.
+    Attributes:
+        name: of the style.
+        steps_per_bar, steps_per_beat: resolution of the patterns.
+        bpm: tempo range in beats per minute.
+        kits: General-MIDI drum kits.
+        parts: drum -> pattern.
+        swings: whether off-beat steps may be delayed.
     """
 
     name: str
@@ -35,7 +41,7 @@ class Groove:
     swings: bool = True
 
     def hits(self, drum: int) -> str:
-        """The pattern of a drum without its spaces."""
+        """Return the pattern of a drum without its spaces."""
         return self.parts[drum].replace(" ", "")
 
 

@@ -1,6 +1,6 @@
-"""Debian packages of music: what is in them, and what their own words say of each file's licence.
+"""Debian packages of music: unpacking them, and reading the licence statement of each file.
 
-Nothing here guesses: a file whose licence the package does not tell is refused.
+Licences are never guessed: a file without a statement in the package is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vampnet.system.errors import UserError
 AR_MAGIC = b"!<arch>\n"
 AR_HEAD = 60  # bytes before a member: name 16, time 12, user 6, group 6, mode 8, size 10, end 2
 DATA = "data.tar"
-# What a copyright file may call a licence -> its usual (SPDX) name here.
+# Names in copyright files -> SPDX names.
 LICENCES = {
     "cc0": "CC0-1.0",
     "cc0-1.0": "CC0-1.0",
@@ -35,14 +35,19 @@ LICENCES = {
     "bsd-3-clause": "BSD-3-Clause",
     "public-domain": "public domain",
 }
-ADDRESS = re.compile(r"<?\S+@[\w.-]+>?")  # of a holder; the name is what credit needs
+ADDRESS = re.compile(r"<?\S+@[\w.-]+>?")  # of a holder, which the attribution omits
 ALLOWED = frozenset(LICENCES.values())
 
 
 @dataclass(frozen=True)
-class Words:
-    """What a package says of a file: its licence (one of ``LICENCES``' names, or as it stands
-    there), the holders, and where that is written."""
+class LicenceStatement:
+    """The licence of a file as stated in its package.
+
+    Attributes:
+        licence: an SPDX name of ``LICENCES``, or another name as stated.
+        holders: of the copyright.
+        where: the file with the statement.
+    """
 
     licence: str
     holders: tuple[str, ...]
@@ -50,9 +55,16 @@ class Words:
 
 
 def members(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
-    """The members of an ``ar`` archive, as Debian's packages are. ValueError for anything else."""
+    """Iterate over the members of an ``ar`` archive, the format of Debian packages.
+
+    Yields:
+        Name and content.
+
+    Raises:
+        UserError: for other or damaged files.
+    """
     if data[:8] != AR_MAGIC:
-        raise UserError(f"{name} is no Debian package")
+        raise UserError(f"{name} is not a Debian package")
     at = 8
     while at + AR_HEAD <= len(data):
         head = data[at : at + AR_HEAD]
@@ -62,21 +74,22 @@ def members(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
             raise UserError(f"{name} is damaged at byte {at}") from None
         at += AR_HEAD
         if at + size > len(data):
-            raise UserError(f"{name} ends too early: {len(data)} bytes, {at + size} expected")
+            raise UserError(f"{name} is truncated: {len(data)} bytes, {at + size} expected")
         yield head[:16].decode("ascii", "replace").rstrip(" /"), data[at : at + size]
         at += size + size % 2
 
 
 def unpack(package: str | Path, target: str | Path) -> None:
-    """Write the plain files of a ``.deb`` below ``target``; links and devices are left out.
+    """Unpack the regular files of a ``.deb`` below ``target``, without links and devices.
 
-    Raises ValueError where it is no package, or packed in a way that needs ``dpkg-deb``, which is
-    not there.
+    Raises:
+        UserError: where it is not a package, or its compression needs ``dpkg-deb``, which is
+            missing.
     """
     package, target = Path(package), Path(target)
     found = [m for m in members(package.read_bytes(), package.name) if m[0].startswith(DATA)]
     if not found:
-        raise UserError(f"{package.name} holds no {DATA}")
+        raise UserError(f"{package.name} has no {DATA}")
     name, content = found[0]
     if name.endswith(".zst"):
         content = _by_dpkg(package)
@@ -108,7 +121,11 @@ def _by_dpkg(package: Path) -> bytes:
 
 
 def documents(root: Path, package: str) -> Path:
-    """The folder of a package's documents in an unpacked tree; ValueError where it is not."""
+    """Return the folder of a package's documents in an unpacked tree.
+
+    Raises:
+        UserError: where it has no copyright file.
+    """
     folder = root / "usr/share/doc" / package
     if not (folder / "copyright").is_file():
         raise UserError(f"no copyright file of {package}; get it with: apt-get download {package}")
@@ -116,7 +133,11 @@ def documents(root: Path, package: str) -> Path:
 
 
 def version(root: Path, package: str) -> str:
-    """The version of an unpacked package, from the first line of its changelog."""
+    """Return the version of an unpacked package, from the first line of its changelog.
+
+    Raises:
+        UserError: where there is none.
+    """
     folder = documents(root, package)
     for name in ("changelog.Debian.gz", "changelog.gz"):
         if (folder / name).is_file():
@@ -124,14 +145,14 @@ def version(root: Path, package: str) -> str:
                 found = re.search(r"\(([^)]+)\)", file.readline())
             if found:
                 return found[1]
-    raise UserError(f"no changelog of {package} tells its version")
+    raise UserError(f"no changelog of {package} has its version")
 
 
 # Copyright files ---------------------------------------------------------------------------------
 
 
 def _paragraphs(text: str) -> Iterator[dict[str, str]]:
-    """Fields of each paragraph of a machine-readable copyright file, names in lower case."""
+    """Fields of each paragraph of a machine-readable copyright file, by lower-case name."""
     for block in re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n")):
         fields: dict[str, str] = {}
         name = ""
@@ -147,7 +168,7 @@ def _paragraphs(text: str) -> Iterator[dict[str, str]]:
 
 
 def _named(licence: str, text: str) -> str:
-    """The usual name of a licence; one that only its words tell is known by them."""
+    """The SPDX name of a licence, by its name or, for BSD, by its text."""
     known = LICENCES.get(licence.lower())
     if known:
         return known
@@ -162,10 +183,14 @@ def _named(licence: str, text: str) -> str:
     return licence
 
 
-def licence_of(copyright_text: str, path: str) -> Words | None:
-    """What a machine-readable copyright file says of a path in the source package; None = nothing.
+def licence_of(copyright_text: str, path: str) -> LicenceStatement | None:
+    """Return the statement of a machine-readable copyright file on a path, if any.
 
-    The last paragraph whose pattern fits counts. Source: Debian's copyright format 1.0.
+    The last paragraph with a matching pattern counts. Source: Debian's copyright format 1.0.
+
+    Args:
+        copyright_text: content of the copyright file.
+        path: a path in the source package.
     """
     found, texts = None, {}
     for fields in _paragraphs(copyright_text):
@@ -182,4 +207,4 @@ def licence_of(copyright_text: str, path: str) -> Words | None:
     licence, text, holders, where = found
     named = (" ".join(ADDRESS.sub("", line).split()) for line in holders.split("\n"))
     names = tuple(dict.fromkeys(filter(None, named)))
-    return Words(_named(licence, text or texts.get(licence, "")), names, where)
+    return LicenceStatement(_named(licence, text or texts.get(licence, "")), names, where)

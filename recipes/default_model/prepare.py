@@ -1,7 +1,7 @@
 """The training set of the embedded default, rebuilt from Debian packages.
 
-Music is taken file by file by the licence its package tells (``sources``), and made-up music and
-Freedoom's MIDI are rendered beside it. The manifest names every file, those left out too.
+Music is selected file by file by the licence that its package states (``sources``); composed music
+and Freedoom's MIDI are rendered in addition. The manifest lists every file, including omitted ones.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from recipes.default_model import composing, rendering, sources
 from recipes.default_model.attribution import attribution
 from recipes.default_model.packages import unpack
 from vampnet.checkpoints.folders import ATTRIBUTION
-from vampnet.system.atomic_file import whole_path
+from vampnet.system.atomic_file import atomic_path
 from vampnet.system.errors import UserError
 from vampnet.training.data import MANIFEST, level, read_piece, store
 
 RATE_HZ = 44100
 TABLE = "training-data.csv"
 COLUMNS = (
-    "name", "split", "seconds", "package", "version", "artist", "licence", "told_by", "sha256",
+    "name", "split", "seconds", "package", "version", "artist", "licence", "stated_in", "sha256",
     "why",
 )  # fmt: skip
-TAKES_AT_ONCE = 12  # rendered in one call
-LONGEST_LUMP_S = 58.0
+PIECES_PER_CALL = 12  # rendered in one call
+LONGEST_FREEDOOM_S = 58.0
 COMPOSER = (
     "made up by vampnet/training/composing.py, played by the soundfont MuseScore_General of "
     "S. Christian Collins, Michael Cowgill and Frank Wen"
@@ -45,9 +45,13 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Rendering:
-    """Minutes of made-up music and of Freedoom's, the seed, and a soundfont other than the usual.
+    """What to render.
 
-    Nothing is rendered, and neither package is needed, where both are 0.
+    Attributes:
+        minutes: of composed music.
+        freedoom_minutes: of Freedoom's music. Where both are 0, neither package is needed.
+        seed: of the composed music.
+        soundfont: a file to use in place of the package's.
     """
 
     minutes: float = 90.0
@@ -61,14 +65,24 @@ def prepare(
 ) -> Path:
     """Write the training set to ``target``, a folder that ``Pack.load`` and ``train`` read.
 
-    packages: a folder with the ``.deb`` files of ``sources.PACKAGES``, or a tree they were unpacked
-    to. Writes the samples, the manifest, its table as ``training-data.csv`` and ``ATTRIBUTION.md``.
-    Raises ValueError where a package is missing or does not tell its licence.
+    It has the samples, the manifest, its table as ``training-data.csv`` and ``ATTRIBUTION.md``.
+
+    Args:
+        packages: a folder with the ``.deb`` files of ``sources.PACKAGES``, or with their contents.
+        target: the folder to write.
+        plan: what to render; None = the defaults.
+        log: gets lines of text.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        UserError: where a package is missing or does not state its licence.
     """
     plan, log, target = plan or Rendering(), log or (lambda line: None), Path(target)
     for name in ("minutes", "freedoom_minutes"):
         if not 0 <= getattr(plan, name) < math.inf:
-            raise UserError(f"{name} is {getattr(plan, name)}; it must be 0 or above, with an end")
+            raise UserError(f"{name} is {getattr(plan, name)}; it must be 0 or above, and finite")
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="vampnet-") as folder:
         root = _root(Path(packages), Path(folder), log)
@@ -76,7 +90,7 @@ def prepare(
         versions = {}
         if plan.minutes or plan.freedoom_minutes:
             versions = sources.check_rendering(root)
-        entries = [_take(root, item, number, target, log) for number, item in enumerate(wanted)]
+        entries = [_store(root, item, number, target, log) for number, item in enumerate(wanted)]
         for name, samples, facts in _rendered(root, plan, versions, log):
             stored = f"{len(entries):05d}.npy"
             store(level(samples, RATE_HZ), target / stored)
@@ -89,7 +103,7 @@ def prepare(
 
 
 def _root(packages: Path, folder: Path, log: Log) -> Path:
-    """The unpacked tree: the folder itself, or where its packages were unpacked to."""
+    """The unpacked tree: ``packages`` itself, or ``folder``, to which its packages are unpacked."""
     if (packages / "usr").is_dir():
         return packages
     files = sorted(packages.glob("*.deb")) if packages.is_dir() else []
@@ -105,8 +119,8 @@ def _root(packages: Path, folder: Path, log: Log) -> Path:
     return folder
 
 
-def _take(root: Path, item: sources.Item, number: int, target: Path, log: Log) -> dict:
-    """Store a file's sound and tell what it is; only the telling where it is left out."""
+def _store(root: Path, item: sources.Item, number: int, target: Path, log: Log) -> dict:
+    """Store a file's audio, unless it is omitted; returns its entry in the manifest."""
     data = item.data(root)
     entry = {
         "name": item.name,
@@ -116,7 +130,7 @@ def _take(root: Path, item: sources.Item, number: int, target: Path, log: Log) -
         "version": item.version,
         "artist": item.artist,
         "licence": item.licence,
-        "told_by": item.told_by,
+        "stated_in": item.stated_in,
         "sha256": hashlib.sha256(data).hexdigest(),
         "why": item.why,
     }
@@ -135,8 +149,8 @@ def _take(root: Path, item: sources.Item, number: int, target: Path, log: Log) -
 def _rendered(
     root: Path, plan: Rendering, versions: dict[str, str], log: Log
 ) -> Iterator[tuple[str, Tensor, dict]]:
-    """Name, samples and facts of each rendered piece."""
-    for kind, limit in ((_composed, plan.minutes), (_lumps, plan.freedoom_minutes)):
+    """Name, samples and manifest fields of each rendered piece."""
+    for kind, limit in ((_composed, plan.minutes), (_freedoom_pieces, plan.freedoom_minutes)):
         if not limit:
             continue
         soundfont = plan.soundfont or rendering.find_soundfont(root)
@@ -146,7 +160,7 @@ def _rendered(
                 break
             seconds += take.seconds
             batch.append((take, facts))
-            if len(batch) == TAKES_AT_ONCE:
+            if len(batch) == PIECES_PER_CALL:
                 yield from _sounds(batch, soundfont, log)
                 batch = []
         if batch:
@@ -154,7 +168,7 @@ def _rendered(
 
 
 def _sounds(
-    batch: list[tuple[rendering.Take, dict]], soundfont: Path, log: Log
+    batch: list[tuple[rendering.MidiPiece, dict]], soundfont: Path, log: Log
 ) -> Iterator[tuple[str, Tensor, dict]]:
     log(f"rendering {batch[0][0].name} and {len(batch) - 1} more")
     takes = [take for take, _ in batch]
@@ -163,31 +177,31 @@ def _sounds(
 
 
 def _facts(package: str, version: str, artist: str, licence: str, data: bytes) -> dict:
-    told = {"package": package, "version": version, "artist": artist, "licence": licence}
+    fields = {"package": package, "version": version, "artist": artist, "licence": licence}
     digest = hashlib.sha256(data).hexdigest()
-    return told | {"told_by": "copyright", "sha256": digest, "why": ""}
+    return fields | {"stated_in": "copyright", "sha256": digest, "why": ""}
 
 
 def _composed(
     root: Path, plan: Rendering, versions: dict[str, str]
-) -> Iterator[tuple[rendering.Take, dict]]:
-    """Made-up pieces without end; their SHA-256 is that of the notes as MIDI."""
+) -> Iterator[tuple[rendering.MidiPiece, dict]]:
+    """An endless sequence of composed pieces; their SHA-256 is that of the MIDI data."""
     rng, number = torch.Generator().manual_seed(plan.seed), 0
     while True:
-        take = rendering.take_of_score(composing.compose(rng, f"composed/{number:04d}"))
+        take = rendering.score_to_midi(composing.compose(rng, f"composed/{number:04d}"))
         data = rendering.timeline([take])[0]
         version = versions[sources.SOUNDFONT]
         yield take, _facts(sources.SOUNDFONT, version, COMPOSER, "MIT", data)
         number += 1
 
 
-def _lumps(
+def _freedoom_pieces(
     root: Path, plan: Rendering, versions: dict[str, str]
-) -> Iterator[tuple[rendering.Take, dict]]:
-    """The beginnings of Freedoom's pieces, each once though both games have it."""
+) -> Iterator[tuple[rendering.MidiPiece, dict]]:
+    """The beginnings of Freedoom's pieces; those in both games occur once."""
     seen = set()
     for wad in sorted(root.glob(sources.FREEDOOM_WADS)):
-        for name, data in rendering.wad_music(wad).items():
+        for name, data in rendering.read_wad_midi(wad).items():
             facts = _facts(
                 sources.FREEDOOM, versions[sources.FREEDOOM], "the contributors to Freedoom",
                 "BSD-3-Clause", data,
@@ -195,7 +209,7 @@ def _lumps(
             if facts["sha256"] in seen:
                 continue
             seen.add(facts["sha256"])
-            yield rendering.take_of_midi(f"{wad.stem}/{name}", data, LONGEST_LUMP_S), facts
+            yield rendering.read_midi(f"{wad.stem}/{name}", data, LONGEST_FREEDOOM_S), facts
 
 
 def _write(entries: list[dict], target: Path) -> None:
@@ -208,5 +222,5 @@ def _write(entries: list[dict], target: Path) -> None:
     pieces = [e for e in entries if e["split"] != sources.LEFT_OUT]
     manifest = {"rate_hz": RATE_HZ, "pieces": pieces}
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    with whole_path(target / MANIFEST) as part:
+    with atomic_path(target / MANIFEST) as part:
         part.write_text(text, encoding="utf-8")

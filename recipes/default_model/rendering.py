@@ -1,7 +1,7 @@
-"""From notes to sound: standard MIDI through the program ``fluidsynth`` and a soundfont.
+"""From notes to audio: standard MIDI rendered by the program ``fluidsynth`` with a soundfont.
 
-Loading a soundfont takes longer than rendering a minute of music, so many pieces are laid end to
-end in one MIDI file and the sound is cut apart afterwards. Needs the optional package ``mido``.
+Loading a soundfont takes longer than rendering a minute of music, so many pieces are concatenated
+in one MIDI file and the audio is split afterwards. Needs the optional package ``mido``.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from vampnet.system.errors import UserError
 from vampnet.system.optional import require
 
 TICKS_PER_BEAT = 480
-TICKS_PER_S = 960  # at MIDI's own tempo, 120 BPM; times are told in seconds here
-GAP_S = 2.0  # of rest after a piece, so that nothing of it rings into the next
-RESET_S = 0.05  # before a piece: programmes and controllers
+TICKS_PER_S = 960  # at MIDI's default tempo, 120 BPM; times are in seconds here
+GAP_S = 2.0  # silence after a piece, so that its reverb does not reach the next
+RESET_S = 0.05  # before a piece, for programs and controllers
 GAIN = 0.5
 SOUNDFONTS = (
     "/usr/share/sounds/sf3/MuseScore_General_Lite.sf3",
@@ -39,8 +39,14 @@ SOUND_OFF, CONTROLLERS_OFF = 120, 121
 
 
 @dataclass(frozen=True)
-class Take:
-    """MIDI messages of a piece, (second, message) in order, and how long its sound lasts."""
+class MidiPiece:
+    """A piece as MIDI.
+
+    Attributes:
+        name: of the piece.
+        seconds: duration of the audio.
+        messages: (time in seconds, message), in order.
+    """
 
     name: str
     seconds: float
@@ -54,8 +60,8 @@ def _mido() -> Any:
     return mido
 
 
-def take_of_score(score: Score) -> Take:
-    """The messages of a composed piece."""
+def score_to_midi(score: Score) -> MidiPiece:
+    """Convert a composed piece to MIDI messages."""
     message = _mido().Message
     found: list[tuple[float, Any]] = []
     for channel, program in score.programs.items():
@@ -68,13 +74,17 @@ def take_of_score(score: Score) -> Take:
         on = message("note_on", channel=n.channel, note=n.pitch, velocity=n.velocity)
         off = message("note_off", channel=n.channel, note=n.pitch)
         found += [(n.start_s, on), (min(n.start_s + n.length_s, score.seconds), off)]
-    # at equal times a note ends before the next one of its pitch begins
+    # at equal times, note-off comes before note-on of the same pitch
     found.sort(key=lambda m: (m[0], m[1].type == "note_on"))
-    return Take(score.name, score.seconds, tuple(found))
+    return MidiPiece(score.name, score.seconds, tuple(found))
 
 
-def take_of_midi(name: str, data: bytes, longest_s: float) -> Take:
-    """The first ``longest_s`` of a standard MIDI file; ValueError where it is none."""
+def read_midi(name: str, data: bytes, longest_s: float) -> MidiPiece:
+    """Read the first ``longest_s`` seconds of a standard MIDI file.
+
+    Raises:
+        UserError: where the data is not MIDI or has no notes.
+    """
     mido = _mido()
     try:
         file = mido.MidiFile(file=io.BytesIO(data), clip=True)
@@ -86,22 +96,24 @@ def take_of_midi(name: str, data: bytes, longest_s: float) -> Take:
             if not message.is_meta and message.type != "sysex":
                 found.append((now, message.copy(time=0)))
     except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise UserError(f"{name} is no MIDI file that can be read: {error}") from None
+        raise UserError(f"{name} is not a readable MIDI file: {error}") from None
     sounding = [t for t, m in found if m.type == "note_on" and m.velocity]
     if not sounding:
         raise UserError(f"{name} has no notes")
-    return Take(name, min(longest_s, now), tuple(found))
+    return MidiPiece(name, min(longest_s, now), tuple(found))
 
 
-def wad_music(file: str | Path) -> dict[str, bytes]:
-    """The MIDI lumps of a WAD file (names that begin with D_), by name.
+def read_wad_midi(file: str | Path) -> dict[str, bytes]:
+    """Read the MIDI lumps of a WAD file (names that begin with D_), by name.
 
-    Raises ValueError where the file is no WAD. Format: a head of 12 bytes, and a directory of 16
-    bytes an entry: offset, size, name.
+    Format: a header of 12 bytes, and a directory with 16 bytes per entry: offset, size, name.
+
+    Raises:
+        UserError: where the file is not a WAD.
     """
     data = Path(file).read_bytes()
     if len(data) < 12 or data[:4] not in (b"IWAD", b"PWAD"):
-        raise UserError(f"{file} is no WAD file")
+        raise UserError(f"{file} is not a WAD file")
     count, directory = struct.unpack("<ii", data[4:12])
     lumps = {}
     for entry in range(directory, directory + 16 * count, 16):
@@ -113,9 +125,10 @@ def wad_music(file: str | Path) -> dict[str, bytes]:
 
 
 def find_soundfont(folder: str | Path | None = None) -> Path:
-    """A General-MIDI soundfont below ``folder``, or the one that Debian installs.
+    """Return a General-MIDI soundfont below ``folder``, or the one that Debian installs.
 
-    Raises ValueError where there is none.
+    Raises:
+        UserError: where there is none.
     """
     if folder is not None:
         found = sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in (".sf2", ".sf3"))
@@ -131,7 +144,7 @@ def find_soundfont(folder: str | Path | None = None) -> Path:
 
 
 def _reset(message: Any, at_s: float) -> list[tuple[float, Any]]:
-    """Every channel silent, with the first programme and usual controllers."""
+    """Messages that silence every channel and reset its program and controllers."""
     found = []
     values = ((SOUND_OFF, 0), (CONTROLLERS_OFF, 0), (0, 0), (VOLUME, 100), (PAN, 64))
     values += ((EXPRESSION, 127), (REVERB, 40), (CHORUS, 0))
@@ -144,21 +157,25 @@ def _reset(message: Any, at_s: float) -> list[tuple[float, Any]]:
     return found
 
 
-def timeline(takes: Sequence[Take]) -> tuple[bytes, list[float]]:
-    """One MIDI file with the takes one after another, and the second at which each begins."""
+def timeline(pieces: Sequence[MidiPiece]) -> tuple[bytes, list[float]]:
+    """Concatenate pieces.
+
+    Returns:
+        A MIDI file, and the start of each piece in seconds.
+    """
     mido = _mido()
     events: list[tuple[float, Any]] = []
     starts, now = [], 0.0
-    for take in takes:
+    for piece in pieces:
         events += _reset(mido.Message, now)
         now += RESET_S
         starts.append(now)
-        events += [(now + at, message) for at, message in take.messages]
-        # notes that last on would ring into the next piece
+        events += [(now + at, message) for at, message in piece.messages]
+        # notes without an end would sound in the next piece
         for channel in range(16):
             quiet = mido.Message("control_change", channel=channel, control=123, value=0)
-            events.append((now + take.seconds, quiet))
-        now += take.seconds + GAP_S
+            events.append((now + piece.seconds, quiet))
+        now += piece.seconds + GAP_S
     track, tick = mido.MidiTrack(), 0
     for at, message in events:
         then = max(tick, round(at * TICKS_PER_S))
@@ -171,29 +188,41 @@ def timeline(takes: Sequence[Take]) -> tuple[bytes, list[float]]:
     return stored.getvalue(), starts
 
 
-def render(takes: Sequence[Take], soundfont: str | Path, rate_hz: int = 44100) -> list[Tensor]:
-    """The sound of each take, mono, float (S,), S = seconds * rate_hz; not levelled.
+def render(
+    pieces: Sequence[MidiPiece], soundfont: str | Path, rate_hz: int = 44100
+) -> list[Tensor]:
+    """Render pieces with one call of fluidsynth.
 
-    One call of fluidsynth for all of them. Raises ValueError where fluidsynth is absent or fails.
+    Args:
+        pieces: the pieces.
+        soundfont: a .sf2 or .sf3 file.
+        rate_hz: sample rate.
+
+    Returns:
+        Mono audio of each piece, float (S,), S = seconds * rate_hz, not normalised.
+
+    Raises:
+        UserError: where fluidsynth is missing or fails.
     """
     program = shutil.which("fluidsynth")
     if program is None:
         raise UserError("rendered music needs the program fluidsynth; Debian has a package of it")
-    data, starts = timeline(takes)
+    data, starts = timeline(pieces)
     with tempfile.TemporaryDirectory(prefix="vampnet-") as folder:
-        midi, sound = Path(folder, "takes.mid"), Path(folder, "takes.wav")
+        midi, sound = Path(folder, "pieces.mid"), Path(folder, "pieces.wav")
         midi.write_bytes(data)
         line = [program, "-n", "-i", "-q", "-T", "wav", "-O", "float", "-F", str(sound)]
         line += ["-r", str(rate_hz), "-g", str(GAIN), str(soundfont), str(midi)]
         done = subprocess.run(line, capture_output=True, text=True, errors="replace")
         if done.returncode or not sound.is_file():
-            said = " ".join(done.stderr.split())[-300:]
-            raise UserError(f"fluidsynth gave no sound (exit code {done.returncode}): {said}")
+            text = " ".join(done.stderr.split())[-300:]
+            raise UserError(f"fluidsynth failed (exit code {done.returncode}): {text}")
         whole = audio.read(sound).samples.mean(0)
-    pieces = []
-    for take, start in zip(takes, starts, strict=True):
+    rendered = []
+    for piece, start in zip(pieces, starts, strict=True):
         first = round(start * rate_hz)
-        pieces.append(whole[first : first + round(take.seconds * rate_hz)].clone())
-        if not torch.any(pieces[-1]):
-            raise UserError(f"fluidsynth rendered silence for {take.name}; is {soundfont} whole?")
-    return pieces
+        rendered.append(whole[first : first + round(piece.seconds * rate_hz)].clone())
+        if not torch.any(rendered[-1]):
+            text = f"fluidsynth rendered silence for {piece.name}; is {soundfont} damaged?"
+            raise UserError(text)
+    return rendered

@@ -1,4 +1,4 @@
-"""Which music of which Debian package may be trained on, by whom it is, and what is held out."""
+"""The music in Debian packages that may be trained on: authors, licences, held-out files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from recipes.default_model import packages
-from recipes.default_model.packages import Words
+from recipes.default_model.packages import LicenceStatement
 from vampnet.system.errors import UserError
 
 TRAIN, HELD_OUT, LOOPS, LEFT_OUT = "train", "heldout", "heldout_loops", "left out"
@@ -19,17 +19,23 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Source:
-    """A package's music: where its files lie and what is known of them.
+    """The music of a package.
 
-    files: a pattern of paths below the root, or inside ``archive``, a zip file. in_source: the path
-    in the source package that its copyright file speaks of ({} = path in the archive, {name} = file
-    name). artists, left_out (with the reason) and splits go by file name, the first that fits.
+    Attributes:
+        package, title: names of package and game.
+        files: a pattern of paths below the root, or inside ``archive``.
+        read_licence: returns the licence statement of a file, if any.
+        archive: a zip file with the music, "" = none.
+        in_source: path in the source package, as in its copyright file ({} = path in the archive,
+            {name} = file name).
+        artists, left_out, splits: artist, reason of omission and split by pattern of the file name;
+            the first match counts.
     """
 
     package: str
     title: str
     files: str
-    told_by: Callable[[Path, Source, str], Words | None]
+    read_licence: Callable[[Path, Source, str], LicenceStatement | None]
     archive: str = ""
     in_source: str = ""
     artists: Pairs = ()
@@ -39,9 +45,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Item:
-    """A file of a package: its name, who made it, under which licence, and what it is used for.
+    """A file of a package with its author, licence and use.
 
-    split: one of TRAIN, HELD_OUT, LOOPS, LEFT_OUT; why: for what is left out.
+    Attributes:
+        source, path, version: the package and the file in it.
+        artist, licence: as stated by the package.
+        stated_in: the file that states them.
+        split: one of TRAIN, HELD_OUT, LOOPS, LEFT_OUT.
+        why: the reason, for LEFT_OUT.
     """
 
     source: Source
@@ -49,17 +60,17 @@ class Item:
     version: str
     artist: str
     licence: str
-    told_by: str
+    stated_in: str
     split: str
     why: str = ""
 
     @property
     def name(self) -> str:
-        """Package and file name, which are unique together."""
+        """Package and file name, a unique pair."""
         return f"{self.source.package}/{PurePosixPath(self.path).name}"
 
     def data(self, root: Path) -> bytes:
-        """The file's bytes."""
+        """Return the file's bytes."""
         if not self.source.archive:
             return (root / self.path).read_bytes()
         with zipfile.ZipFile(root / self.source.archive) as archive:
@@ -70,18 +81,18 @@ def _first(pairs: Pairs, name: str, otherwise: str) -> str:
     return next((v for pattern, v in pairs if fnmatch.fnmatchcase(name, pattern)), otherwise)
 
 
-# Who tells the licence ---------------------------------------------------------------------------
+# Licence statements ------------------------------------------------------------------------------
 
 
-def by_copyright(root: Path, source: Source, path: str) -> Words | None:
-    """The package's machine-readable copyright file."""
+def licence_in_copyright(root: Path, source: Source, path: str) -> LicenceStatement | None:
+    """Read the statement in the package's machine-readable copyright file."""
     text = (packages.documents(root, source.package) / "copyright").read_text("utf-8", "replace")
-    told = source.in_source.format(path, name=PurePosixPath(path).name)
-    return packages.licence_of(text, told)
+    in_source = source.in_source.format(path, name=PurePosixPath(path).name)
+    return packages.licence_of(text, in_source)
 
 
-def by_album(root: Path, source: Source, path: str) -> Words | None:
-    """The ``license.txt`` beside an album's tracks; it tells nothing of a track it excepts."""
+def licence_in_album(root: Path, source: Source, path: str) -> LicenceStatement | None:
+    """Read the statement in an album's ``license.txt``; None for a track that it excepts."""
     file = (root / path).with_name("license.txt")
     if not file.is_file():
         return None
@@ -94,11 +105,12 @@ def by_album(root: Path, source: Source, path: str) -> Words | None:
     holder = re.search(r"Copyright \(C\) [\d-]+ (.+)", text)
     if not granted or not holder:
         return None
-    return Words("CC-BY-SA-3.0+", (holder[1].strip(),), f"{file.parent.name}/license.txt")
+    where = f"{file.parent.name}/license.txt"
+    return LicenceStatement("CC-BY-SA-3.0+", (holder[1].strip(),), where)
 
 
-def by_readme(root: Path, source: Source, path: str) -> Words | None:
-    """The README that names the licence whose text the copyright file has."""
+def licence_in_readme(root: Path, source: Source, path: str) -> LicenceStatement | None:
+    """Read the statement in the README, whose licence text is in the copyright file."""
     folder = packages.documents(root, source.package)
     if not (folder / "README").is_file():
         return None
@@ -109,7 +121,7 @@ def by_readme(root: Path, source: Source, path: str) -> Words | None:
     holder = re.search(r"Thanks to (.+?) for providing these tunes", readme)
     if not (named and whole and holder and holder[1] in text):
         return None
-    return Words("CC-BY-SA-3.0", (holder[1],), "README and copyright")
+    return LicenceStatement("CC-BY-SA-3.0", (holder[1],), "README and copyright")
 
 
 # The table ---------------------------------------------------------------------------------------
@@ -119,14 +131,14 @@ MUSIC = (
         "warzone2100-music",
         "Warzone 2100",
         "usr/share/games/warzone2100/music/albums/*/*.opus",
-        by_album,
+        licence_in_album,
         left_out=(("menu*", "an arrangement of the game's menu theme, which is under the GPL"),),
     ),
     Source(
         "ufoai-music",
         "UFO: Alien Invasion",
         "music/*.ogg",
-        by_copyright,
+        licence_in_copyright,
         archive="usr/share/games/ufoai/base/0music.pk3",
         in_source="base/{}",
         artists=(
@@ -144,13 +156,13 @@ MUSIC = (
         "singularity-music",
         "Endgame: Singularity",
         "usr/share/games/singularity/music/**/*.ogg",
-        by_readme,
+        licence_in_readme,
     ),
     Source(
         "hyperrogue-music",
         "HyperRogue",
         "usr/share/hyperrogue/music/*.ogg",
-        by_copyright,
+        licence_in_copyright,
         in_source="music/{name}",
         splits=(("*", HELD_OUT),),
     ),
@@ -158,7 +170,7 @@ MUSIC = (
         "sonic-pi-samples",
         "Sonic Pi",
         "usr/share/sonic-pi/samples/*.flac",
-        by_copyright,
+        licence_in_copyright,
         in_source="etc/samples/{name}",
         splits=(("loop_*", LOOPS),),
     ),
@@ -179,9 +191,10 @@ def _paths(root: Path, source: Source) -> list[str]:
 
 
 def items(root: Path, source: Source) -> Iterator[Item]:
-    """Every file of a source in an unpacked tree, those that are left out too.
+    """Iterate over every file of a source in an unpacked tree, including omitted ones.
 
-    Raises ValueError where the package is not there or has no music where it should be.
+    Raises:
+        UserError: where the package is missing or has no music at the expected path.
     """
     number, paths = packages.version(root, source.package), _paths(root, source)
     if not paths:
@@ -190,25 +203,31 @@ def items(root: Path, source: Source) -> Iterator[Item]:
         )
     for path in paths:
         name = PurePosixPath(path).stem
-        words = source.told_by(root, source, path)
+        statement = source.read_licence(root, source, path)
         split, why = _first(source.splits, name, TRAIN), _first(source.left_out, name, "")
-        if words is None:
-            why = "the package tells no free licence of this file"
-        elif words.licence not in packages.ALLOWED:
-            why = f"licence {words.licence}"
-        artist = _first(source.artists, name, " or ".join(words.holders) if words else "")
-        licence = words.licence if words else "none told"
-        told_by = words.where if words else ""
-        yield Item(source, path, number, artist, licence, told_by, LEFT_OUT if why else split, why)
+        if statement is None:
+            why = "the package states no free licence for this file"
+        elif statement.licence not in packages.ALLOWED:
+            why = f"licence {statement.licence}"
+        artist = _first(source.artists, name, " or ".join(statement.holders) if statement else "")
+        licence = statement.licence if statement else "not stated"
+        stated_in = statement.where if statement else ""
+        split = LEFT_OUT if why else split
+        yield Item(source, path, number, artist, licence, stated_in, split, why)
 
 
 def check_rendering(root: Path) -> dict[str, str]:
-    """Versions of soundfont and Freedoom in a tree; ValueError where their terms are not told."""
+    """Return the versions of soundfont and Freedoom in an unpacked tree.
+
+    Raises:
+        UserError: where a package is missing or does not state the expected licence.
+    """
     text = (packages.documents(root, SOUNDFONT) / "copyright").read_text("utf-8", "replace")
     if SOUNDFONT_TERMS not in text or "Permission is hereby granted, free of charge" not in text:
-        raise UserError(f"the copyright file of {SOUNDFONT} does not tell the licence MIT")
+        raise UserError(f"the copyright file of {SOUNDFONT} does not state the licence MIT")
     text = (packages.documents(root, FREEDOOM) / "copyright").read_text("utf-8", "replace")
-    words = packages.licence_of(text, "musics/d_runnin.mid")
-    if words is None or words.licence != "BSD-3-Clause":
-        raise UserError(f"the copyright file of {FREEDOOM} does not tell the licence BSD-3-Clause")
+    statement = packages.licence_of(text, "musics/d_runnin.mid")
+    if statement is None or statement.licence != "BSD-3-Clause":
+        text = f"the copyright file of {FREEDOOM} does not state the licence BSD-3-Clause"
+        raise UserError(text)
     return {name: packages.version(root, name) for name in (SOUNDFONT, FREEDOOM)}

@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, package
 
 from vampnet import checkpoints
-from vampnet.checkpoints.folders import CheckpointError, Parts
+from vampnet.checkpoints.folders import CheckpointError, ModelParts
 from vampnet.codec import DAC, LAC
 from vampnet.model import VampNet, VampNetConfig, lora
-from vampnet.model.precision import prepare
+from vampnet.model.precision import optimize_layers
 
 
 def tiny_model(n_codebooks: int = 4, n_conditioning: int = 0, **changes) -> VampNet:
@@ -35,13 +35,13 @@ def tiny_model(n_codebooks: int = 4, n_conditioning: int = 0, **changes) -> Vamp
     return VampNet(config).eval()
 
 
-def tiny_parts(family: type[DAC] = DAC, **changes) -> Parts:
+def tiny_parts(family: type[DAC] = DAC, **changes) -> ModelParts:
     torch.manual_seed(5)
     codec = family(**TINY_SIZES).eval()
     coarse, c2f = tiny_model(**changes), tiny_model(6, 4)
     for model in (coarse, c2f):
         model.codebooks.copy_(codec.codebooks[: model.config.n_codebooks])
-    return Parts(codec, coarse, c2f, {})
+    return ModelParts(codec, coarse, c2f, {})
 
 
 def saved(folder: Path, **options) -> Path:
@@ -50,7 +50,7 @@ def saved(folder: Path, **options) -> Path:
 
 
 @torch.no_grad()
-def logits(parts: Parts) -> list[Tensor]:
+def logits(parts: ModelParts) -> list[Tensor]:
     rng = torch.Generator().manual_seed(2)
     models = [model for model in (parts.coarse, parts.c2f) if model is not None]
     vocab = parts.coarse.config.vocab_size
@@ -61,7 +61,7 @@ def logits(parts: Parts) -> list[Tensor]:
     ]
 
 
-def assert_same(one: Parts, two: Parts) -> None:
+def assert_same(one: ModelParts, two: ModelParts) -> None:
     assert all(torch.equal(a, b) for a, b in zip(logits(one), logits(two), strict=True))
     ours, theirs = one.codec.state_dict(), two.codec.state_dict()
     assert ours.keys() == theirs.keys()
@@ -89,12 +89,12 @@ def test_original_to_ours_gives_equal_logits(tmp_path):
     assert metadata["licence"] == "CC0-1.0"
     assert set(metadata["source_sha256"]) == {"codec.pth", "coarse.pth", "c2f.pth"}
     assert len(metadata["source_sha256"]["c2f.pth"]) == 64
-    with pytest.raises(CheckpointError, match="holds a model already"):
+    with pytest.raises(CheckpointError, match="has a model already"):
         checkpoints.convert(folder, ours)
 
 
 @pytest.mark.parametrize("name", ["tiny", "delta"])
-def test_adapters_in_a_lora_folder_stand_in_for_the_main_model(tmp_path, name):
+def test_files_in_a_lora_folder_replace_the_main_model(tmp_path, name):
     folder = original_folder(tmp_path)
     main = checkpoints.load_folder(folder)
     tuned = checkpoints.load_folder(folder / "loras" / name)
@@ -199,7 +199,7 @@ BAD_MODELS = {
     ),
     "twice": (
         lambda: changed("coarse.pth", "transformer.layers.0.norm_2.weight", torch.zeros(64)),
-        "is there twice",
+        "occurs twice",
     ),
     "shape": (
         lambda: changed("coarse.pth", "transformer.norm.weight", torch.zeros(3)),
@@ -211,13 +211,13 @@ BAD_MODELS = {
         "on one side only",
     ),
     "more layers": (lambda: with_kwargs("coarse.pth", n_layers=3), r"lacks weights layers\.2"),
-    "odd heads": (lambda: with_kwargs("coarse.pth", n_heads=5), "sizes that do not work"),
-    "sizes as text": (lambda: with_kwargs("coarse.pth", n_layers="two"), "sizes that do not work"),
+    "odd heads": (lambda: with_kwargs("coarse.pth", n_heads=5), "invalid sizes"),
+    "sizes as text": (lambda: with_kwargs("coarse.pth", n_layers="two"), "invalid sizes"),
     "another vocabulary": (lambda: with_kwargs("coarse.pth", vocab_size=512), "codebooks of 512"),
     "no kwargs": (lambda: {"state_dict": {}, "metadata": {}}, "state_dict and metadata"),
     "bare state": (lambda: content("coarse.pth")["state_dict"], "state_dict and metadata"),
     "a codec": (lambda: content("codec.pth"), "is a codec, not a VampNet"),
-    "a list": (lambda: [1, 2], "holds a list"),
+    "a list": (lambda: [1, 2], "has a list"),
     "a scalar": (lambda: changed("coarse.pth", ADAPTER, torch.tensor(1.0)), "coarse.pth: "),
     "whole numbers": (
         lambda: changed("coarse.pth", "embedding.special.MASK", torch.zeros(4, 8).long()),
@@ -225,7 +225,7 @@ BAD_MODELS = {
     ),
     "sparse": (
         lambda: changed("coarse.pth", ADAPTER, torch.zeros(4, 8).to_sparse()),
-        "no plain tensor",
+        "not a plain tensor",
     ),
     "unknown pickle": (lambda: Path("x"), "objects other than tensors"),
 }
@@ -279,7 +279,7 @@ class Harm:
         return (Path.touch, (self.path,))
 
 
-def test_nothing_that_is_read_runs(tmp_path, codec):
+def test_reading_runs_no_code_of_the_file(tmp_path, codec):
     trap, path = tmp_path / "touched", tmp_path / "coarse.pth"
     torch.save({"state_dict": {}, "metadata": {"kwargs": {}, "x": Harm(trap)}}, path)
     with pytest.raises(CheckpointError, match="objects other than tensors"):
@@ -290,7 +290,7 @@ def test_nothing_that_is_read_runs(tmp_path, codec):
     assert not trap.exists()
 
 
-def test_packages_are_refused(tmp_path, codec):
+def test_torch_packages_are_refused(tmp_path, codec):
     path = tmp_path / "coarse.pth"
     with package.PackageExporter(str(path)) as exporter:
         exporter.save_pickle("VampNet", "VampNet.pth", {"state_dict": {}})
@@ -336,12 +336,12 @@ def test_bad_folders_of_ours_are_refused(tmp_path):
         ({"format": "other"}, "not the config"),
         ({"version": 99}, "version 99"),
         ({"codec": {"family": "mp3", "kwargs": {}}}, "'mp3' is not one of"),
-        ({"codec": None}, "says nothing of 'codec'"),
+        ({"codec": None}, "has no entry 'codec'"),
         ({"codec": {"family": "spectral", "kwargs": {"hop_length": 767}}}, "hop_length is 767"),
         ({"metadata": "x"}, "metadata is 'x'"),
         ({"metadata": None}, "metadata is None"),
         ({"coarse": {**config["coarse"], "n_layers": 3}}, "lacks weights layers.2"),
-        ({"coarse": {**config["coarse"], "colour": 3}}, "sizes that do not work"),
+        ({"coarse": {**config["coarse"], "colour": 3}}, "invalid sizes"),
         ({"c2f": config["coarse"]}, "has shape|lacks|unknown"),
     ]:
         (folder / "config.json").write_text(json.dumps({**config, **change}))
@@ -372,7 +372,7 @@ def test_values_that_cannot_be_stored(tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["coarse", "c2f"])
-@pytest.mark.parametrize("change", [lambda m: prepare(m, "float32"), lora.apply])
+@pytest.mark.parametrize("change", [lambda m: optimize_layers(m, "float32"), lora.apply])
 def test_a_model_with_other_layers_is_not_saved(tmp_path, stage, change):
     parts = tiny_parts()
     change(getattr(parts, stage))
@@ -382,6 +382,6 @@ def test_a_model_with_other_layers_is_not_saved(tmp_path, stage, change):
 
 
 @pytest.mark.parametrize("name", [None, 123, ["default"]])
-def test_what_names_no_folder_is_refused(name):
+def test_a_name_that_is_not_a_path_is_refused(name):
     with pytest.raises(CheckpointError, match="the model is "):
         checkpoints.resolve(name)

@@ -1,4 +1,4 @@
-"""Pulling weights from a hub of our own on 127.0.0.1: whole, broken off, damaged, absent."""
+"""Downloading weights from a local hub on 127.0.0.1: complete, interrupted, damaged, missing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Hub:
         return paths
 
     def answer(self) -> bytes:
-        """What the hub's API tells of the repository."""
+        """The answer of the hub's API."""
         siblings: list[dict] = [{"rfilename": "README.md", "size": 9}]
         for path, content in self.files.items():
             lfs = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
@@ -112,8 +112,8 @@ def tree(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_a_whole_download_is_known_everywhere(hub, tmp_path, capsys):
-    assert download.found() == {}
+def test_a_complete_download_is_found_everywhere(hub, tmp_path, capsys):
+    assert download.installed_models() == {}
     assert cli.main(["models", "pull"]) == cli.OK
     shown = capsys.readouterr()
     assert "CC BY-NC-SA 4.0" in shown.err and "100 %" in shown.err
@@ -137,7 +137,7 @@ def test_a_whole_download_is_known_everywhere(hub, tmp_path, capsys):
     assert asked == [str(given)]  # a folder that the user names goes before
 
 
-def test_good_files_are_not_fetched_again_and_damaged_ones_are(hub, tmp_path):
+def test_valid_files_are_kept_and_damaged_ones_downloaded_again(hub, tmp_path):
     assert pull() == "original" and hub.fetched() == MAIN
     assert pull() == "original" and hub.fetched() == []
     coarse = tmp_path / "models" / "original" / "coarse.pth"
@@ -164,7 +164,7 @@ def test_a_lora_comes_with_its_base(hub, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_broken_download_goes_on_where_it_stopped(hub, tmp_path, capsys, ranges):
+def test_an_interrupted_download_is_resumed(hub, tmp_path, capsys, ranges):
     hub.ranges = ranges
     hub.break_after["c2f.pth"] = 1000
     assert cli.main(["models", "pull"]) == cli.FAILED
@@ -183,7 +183,7 @@ def test_a_broken_download_goes_on_where_it_stopped(hub, tmp_path, capsys, range
     assert all((folder / path).read_bytes() == hub.files[path] for path in MAIN)
 
 
-def test_ctrl_c_keeps_what_has_come(hub, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_keeps_the_received_bytes(hub, tmp_path, monkeypatch, capsys):
     def stop(self, done, total):
         raise KeyboardInterrupt
 
@@ -215,7 +215,7 @@ def test_a_part_of_another_version_is_not_continued(hub, tmp_path):
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_wrong_hash_removes_the_file(hub, tmp_path, capsys, broken):
     hub.corrupt.add("codec.pth")
-    if broken:  # the damage lies in the part that came first
+    if broken:  # the damage is in the first part
         hub.break_after["codec.pth"] = 1000
         with pytest.raises(DownloadError, match="broke"):
             pull()
@@ -223,7 +223,7 @@ def test_a_wrong_hash_removes_the_file(hub, tmp_path, capsys, broken):
         capsys.readouterr()
     assert cli.main(["models", "pull"]) == cli.FAILED
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "codec.pth came damaged and was removed" in error
+    assert "codec.pth is damaged and was removed" in error
     assert hashlib.sha256(hub.files["codec.pth"]).hexdigest() in error
     assert tree(tmp_path / "models") == set()
     hub.corrupt.clear()
@@ -256,14 +256,14 @@ def test_what_the_hub_does_not_have(hub, tmp_path, capsys):
         ).encode(),
     ],
 )
-def test_an_answer_that_is_no_listing(hub, tmp_path, listing):
+def test_an_answer_that_is_not_a_listing(hub, tmp_path, listing):
     hub.listing = listing
     with pytest.raises(DownloadError, match="did not answer with a list of files"):
         pull()
     assert not (tmp_path / "models").exists()
 
 
-def test_no_network_is_told_in_one_line(monkeypatch, tmp_path, capsys):
+def test_a_missing_network_is_a_one_line_error(monkeypatch, tmp_path, capsys):
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # nobody listens: refused
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{held.getsockname()[1]}")
@@ -291,7 +291,7 @@ def test_nothing_else_opens_a_connection(hub, tmp_path):
 
 
 def test_the_folder_of_the_users_models(monkeypatch, tmp_path):
-    assert download.home().name == "no-models"
+    assert download.models_folder().name == "no-models"
     for name in ("VAMPNET_MODELS", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HOME", "USERPROFILE"):
@@ -299,4 +299,4 @@ def test_the_folder_of_the_users_models(monkeypatch, tmp_path):
     caches = {"linux": ".cache", "darwin": "Library/Caches", "win32": "AppData/Local"}
     for platform, cache in caches.items():
         monkeypatch.setattr(sys, "platform", platform)
-        assert download.home() == tmp_path / cache / "vampnet" / "models"
+        assert download.models_folder() == tmp_path / cache / "vampnet" / "models"

@@ -17,7 +17,7 @@ from torch import Tensor
 from vampnet import checkpoints
 from vampnet.codec import DAC, FAMILIES, LAC, Codec
 
-# 3.7 MB that a checkout need not carry: beside the others, or in a folder beside the checkout.
+# 3.7 MB that are not in the repository: with the other fixtures, or in a folder next to it.
 DAC_PLACES = [
     Path(os.environ.get("VAMPNET_GOLDEN", GOLDEN)) / "dac",
     GOLDEN.parents[2] / "shared" / "golden" / "dac",
@@ -172,7 +172,7 @@ def test_first_codebooks_alone_are_their_sum():
 
 
 def test_odd_strides_keep_their_place():
-    """Strides of 5 (descript-audio-codec's 16 and 24 kHz models) lose a sample a block."""
+    """Strides of 5 (descript-audio-codec's 16 and 24 kHz models) lose one sample per block."""
     codec = small(DAC, encoder_rates=[2, 5], decoder_rates=[5, 2])
     codes = codec.encode(noise(1, 1, 1000))
     assert codes.shape[-1] == 100

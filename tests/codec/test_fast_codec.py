@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from vampnet.codec import DAC, LAC, fast
-from vampnet.codec.layers import Residual, Snake, same_conv, up
+from vampnet.codec import DAC, LAC, fast_network
+from vampnet.codec.layers import Residual, Snake, same_conv, upsample_conv
 from vampnet.codec.short_convolution import WideConvolution, fourier, toom_cook
 
 SMALL = {"encoder_dim": 8, "decoder_dim": 256, "n_codebooks": 2, "codebook_size": 16}
@@ -37,9 +37,9 @@ FORMS = [
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_transformed_forms_are_the_correlation(form):
-    tile, taps = form.spread.shape[1], form.weigh.shape[1]
+    tile, taps = form.input_transform.shape[1], form.filter_transform.shape[1]
     x, w = torch.randn(tile).double(), torch.randn(taps).double()
-    found = form.gather @ ((form.spread @ x) * (form.weigh @ w))
+    found = form.output_transform @ ((form.input_transform @ x) * (form.filter_transform @ w))
     want = torch.conv1d(x[None, None], w[None, None])[0, 0]
     torch.testing.assert_close(found, want)
 
@@ -56,7 +56,7 @@ def test_wide_convolutions_are_the_plain_ones(taps, dilation, n_steps):
 
 
 STRIDED = [
-    nn.Conv1d(fast.WIDE_STEPS, 300, 8, stride=4, padding=2),
+    nn.Conv1d(fast_network.WIDE_STRIDED, 300, 8, stride=4, padding=2),
     nn.Conv1d(5, 7, 6, stride=3, padding=2),
     nn.Conv1d(1, 3, 7, padding=3),
     nn.Conv1d(9, 1, 7, padding=9, dilation=3),
@@ -69,18 +69,18 @@ STRIDED = [
 @torch.no_grad()
 def test_layers_of_all_kinds_are_the_plain_ones(plain):
     x = torch.randn(2, plain.in_channels, 64)
-    found = fast.prepare(plain)(x.transpose(1, 2)).transpose(1, 2)
+    found = fast_network.fast_convolution(plain)(x.transpose(1, 2)).transpose(1, 2)
     torch.testing.assert_close(found, plain(x), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("factor", [0.0, 1e-12, 1e-6, 0.5, 30.0, -2.0])
 @torch.no_grad()
 def test_a_snake_of_any_factor_is_the_plain_one(factor):
-    """Before, between and behind convolutions, and in a residual layer, whose input it keeps."""
+    """Before, between and after convolutions, and in a residual layer, whose input is unchanged."""
     torch.manual_seed(3)
     unit = Residual(Snake(6), same_conv(6, 6, 3), Snake(6), same_conv(6, 6, 1))
     network = nn.Sequential(
-        *(same_conv(6, 6, 3), unit, Snake(6), up(6, 6, 2, 1), Snake(6)),
+        *(same_conv(6, 6, 3), unit, Snake(6), upsample_conv(6, 6, 2, 1), Snake(6)),
         *(same_conv(6, 6, 7), Snake(6), nn.Tanh()),
     )
     for layer in network.modules():
@@ -88,15 +88,16 @@ def test_a_snake_of_any_factor_is_the_plain_one(factor):
             layer.alpha[:, ::2] = factor
     x = torch.randn(2, 6, 40)
     kept = x.clone()
-    torch.testing.assert_close(fast.FastNetwork(network)(x), network(x), atol=2e-6, rtol=1e-5)
+    found = fast_network.FastNetwork(network)(x)
+    torch.testing.assert_close(found, network(x), atol=2e-6, rtol=1e-5)
     torch.testing.assert_close(x, kept, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("family", [DAC, LAC])
-@pytest.mark.parametrize("window", [fast.WINDOW, 1])
+@pytest.mark.parametrize("window", [fast_network.WINDOW, 1])
 @torch.no_grad()
 def test_networks_are_the_plain_ones_in_one_piece_and_in_windows(family, window, monkeypatch):
-    monkeypatch.setattr(fast, "WINDOW", window)
+    monkeypatch.setattr(fast_network, "WINDOW", window)
     codec = small(family)
     z = torch.randn(2, 32, 300)
     torch.testing.assert_close(

@@ -13,9 +13,9 @@ from vampnet.codec.spectral import SpectralCodec
 from vampnet.codec.synthesis import (
     Band,
     magnitudes,
-    peak_of,
+    nearest_peak,
     peak_phase,
-    sound,
+    synthesize_band,
     three_bands,
 )
 from vampnet.training.codebook_fitting import k_means, principal_axes
@@ -101,7 +101,8 @@ def bands_of(audio: torch.Tensor) -> list[torch.Tensor]:
 
 def render(audio: torch.Tensor, iterations: int) -> torch.Tensor:
     parts = zip(bands_of(audio), three_bands(44100), strict=True)
-    return torch.stack([sound(m, band, HOP, iterations, 0.99) for m, band in parts]).sum(0)
+    bands = [synthesize_band(m, band, HOP, iterations, 0.99) for m, band in parts]
+    return torch.stack(bands).sum(0)
 
 
 def test_more_rounds_come_closer_to_the_magnitudes() -> None:
@@ -120,7 +121,7 @@ def test_more_rounds_come_closer_to_the_magnitudes() -> None:
 def test_a_band_gives_back_a_steady_sine(band: Band) -> None:
     hz = (band.first + band.last) / 2 * 44100 / band.n_fft
     audio = 0.5 * torch.sin(2 * math.pi * hz * torch.arange(60 * HOP) / 44100)[None]
-    made = sound(magnitudes(audio, band, HOP), band, HOP, 32, 0.99)
+    made = synthesize_band(magnitudes(audio, band, HOP), band, HOP, 32, 0.99)
     inner = made[0, 10 * HOP : 50 * HOP]
     assert float(inner.square().mean().sqrt()) == pytest.approx(0.5 / 2**0.5, rel=0.1)
     spectrum = torch.fft.rfft(inner).abs()
@@ -132,7 +133,7 @@ def test_every_bin_leads_uphill_and_peaks_to_themselves(levels: int) -> None:
     rng = torch.Generator().manual_seed(levels)
     magnitude = torch.randint(levels, (2, 30, 65), generator=rng).float()
     bins = torch.arange(65)
-    once, far = peak_of(magnitude, rounds=0), peak_of(magnitude)
+    once, far = nearest_peak(magnitude, rounds=0), nearest_peak(magnitude)
     assert int((once - bins).abs().max()) == 1
     assert int((far - bins).abs().max()) <= 4
     around = torch.nn.functional.pad(magnitude, (1, 1), value=-1.0).unfold(-1, 3, 1)

@@ -20,7 +20,7 @@ from vampnet import checkpoints, cli
 from vampnet.codec import DAC
 from vampnet.evaluation import roofline, timing
 from vampnet.model import VampNet, VampNetConfig
-from vampnet.model.cuda_graphs import RecordedPass
+from vampnet.model.cuda_graphs import GraphedForward
 from vampnet.pipeline import Pipeline
 from vampnet.system import device
 
@@ -97,13 +97,13 @@ def test_stages_sum_to_the_total_and_the_pipeline_is_unchanged() -> None:
 
 def test_recorded_passes_are_timed_and_kept() -> None:
     pipeline = tiny()
-    recorded = RecordedPass(
-        pipeline.coarse.hidden, lambda run, codes, pool: SimpleNamespace(play=run)
+    forward = GraphedForward(
+        pipeline.coarse.hidden, lambda run, codes, pool: SimpleNamespace(replay=run)
     )
-    pipeline.coarse.hidden = recorded
+    pipeline.coarse.hidden = forward
     timing.time_stages(pipeline, timing.BenchRequest(seconds=0.5, repeats=2))
-    assert pipeline.coarse.hidden is recorded
-    assert recorded.recordings
+    assert pipeline.coarse.hidden is forward
+    assert forward.graphs
 
 
 def test_the_command_prints_and_writes_the_same_table(tmp_path, monkeypatch, capsys) -> None:

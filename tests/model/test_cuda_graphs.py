@@ -1,4 +1,4 @@
-"""Recorded passes: when a shape is recorded, kept and given up, and that nothing changes by it."""
+"""CUDA graphs of a forward pass: when a shape is captured and evicted; results do not change."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import torch
 from torch import Tensor
 
 from vampnet.model import Sampling, VampNet, VampNetConfig, cuda_graphs, generate
-from vampnet.model.cuda_graphs import RecordedPass
+from vampnet.model.cuda_graphs import GraphedForward
 
 
-class Tape:
-    """Stands for a device's graph: on playing, it computes what was recorded."""
+class FakeGraph:
+    """Replaces a device's graph: a replay calls the captured function."""
 
-    made: list[tuple[int, ...]] = []
+    captured: list[tuple[int, ...]] = []
 
     def __init__(self, run, codes: Tensor, pool: object):
-        Tape.made.append(tuple(codes.shape))
-        self.run, self.shape, self.played = run, codes.shape, 0
+        FakeGraph.captured.append(tuple(codes.shape))
+        self.run, self.shape, self.n_replays = run, codes.shape, 0
 
-    def play(self, codes: Tensor) -> Tensor:
+    def replay(self, codes: Tensor) -> Tensor:
         assert codes.shape == self.shape
-        self.played += 1
+        self.n_replays += 1
         return self.run(codes)
 
 
 @pytest.fixture(autouse=True)
-def _fresh_tapes() -> None:
-    Tape.made = []
+def _reset_fake_graphs() -> None:
+    FakeGraph.captured = []
 
 
 def double(codes: Tensor) -> Tensor:
@@ -41,48 +41,48 @@ def codes_of(n_frames: int, n_items: int = 1) -> Tensor:
 
 
 @torch.inference_mode()
-def test_a_shape_is_recorded_when_it_has_come_twice() -> None:
-    recorded = RecordedPass(double, Tape)
+def test_a_shape_is_captured_after_two_eager_calls() -> None:
+    forward = GraphedForward(double, FakeGraph)
     for n_items, n_frames in ((1, 5), (2, 5), (1, 5), (1, 5), (1, 7), (2, 5), (1, 5), (2, 5)):
         codes = codes_of(n_frames, n_items)
-        assert torch.equal(recorded(codes), double(codes))
-    assert Tape.made == [(1, 4, 5), (2, 4, 5)]
+        assert torch.equal(forward(codes), double(codes))
+    assert FakeGraph.captured == [(1, 4, 5), (2, 4, 5)]
 
 
 @torch.inference_mode()
-def test_a_recording_keeps_what_its_pass_read() -> None:
+def test_a_graph_keeps_the_tensors_its_pass_read() -> None:
     model = small()
-    model.hidden = RecordedPass(model.hidden, Tape, reads=model.kept)
+    model.hidden = GraphedForward(model.hidden, FakeGraph, referenced=model.cached_tensors)
     for n_frames in (5, 5, 5, 7):
         model.hidden(codes_of(n_frames))
-    (recording,) = model.hidden.recordings.values()
-    assert [tuple(kept.shape) for kept in recording.reads] == [(1, 2, 5, 5)]
-    assert [tuple(kept.shape) for kept in model.kept()] == [(1, 2, 7, 7)]
+    (graph,) = model.hidden.graphs.values()
+    assert [tuple(kept.shape) for kept in graph.referenced] == [(1, 2, 5, 5)]
+    assert [tuple(kept.shape) for kept in model.cached_tensors()] == [(1, 2, 7, 7)]
 
 
 @torch.inference_mode()
-def test_the_shape_not_used_for_longest_is_given_up() -> None:
-    recorded = RecordedPass(double, Tape)
-    for n_frames in range(1, cuda_graphs.KEPT + 2):
+def test_the_least_recently_used_graph_is_evicted() -> None:
+    forward = GraphedForward(double, FakeGraph)
+    for n_frames in range(1, cuda_graphs.MAX_GRAPHS + 2):
         for _ in range(3):
-            recorded(codes_of(n_frames))
-        recorded(codes_of(1))
-    assert len(recorded.recordings) == cuda_graphs.KEPT
-    shapes = {shape[-1] for _, shape in recorded.recordings}
+            forward(codes_of(n_frames))
+        forward(codes_of(1))
+    assert len(forward.graphs) == cuda_graphs.MAX_GRAPHS
+    shapes = {shape[-1] for _, shape in forward.graphs}
     assert 1 in shapes and 2 not in shapes
 
 
 @torch.inference_mode()
-def test_shapes_that_come_once_give_up_no_recording() -> None:
-    recorded = RecordedPass(double, Tape)
-    for n_frames in (5, 5, 5, *range(10, 10 + 2 * cuda_graphs.REMEMBERED)):
-        recorded(codes_of(n_frames))
-    assert len(recorded.recordings) == 1 and len(recorded.seen) == cuda_graphs.REMEMBERED
+def test_shapes_that_occur_once_evict_no_graph() -> None:
+    forward = GraphedForward(double, FakeGraph)
+    for n_frames in (5, 5, 5, *range(10, 10 + 2 * cuda_graphs.MAX_COUNTED_SHAPES)):
+        forward(codes_of(n_frames))
+    assert len(forward.graphs) == 1 and len(forward.eager_calls) == cuda_graphs.MAX_COUNTED_SHAPES
 
 
 @torch.inference_mode()
 def test_a_pass_that_was_stopped_is_not_counted() -> None:
-    """What it would have set up, a recording must not."""
+    """An interrupted pass has initialised nothing, so it must not count towards the capture."""
 
     class Stopped(Exception):
         pass
@@ -90,64 +90,64 @@ def test_a_pass_that_was_stopped_is_not_counted() -> None:
     def stops(codes: Tensor) -> Tensor:
         raise Stopped
 
-    recorded, codes = RecordedPass(stops, Tape), codes_of(5)
+    forward, codes = GraphedForward(stops, FakeGraph), codes_of(5)
     for _ in range(3):
         with pytest.raises(Stopped):
-            recorded(codes)
-    recorded.run = double
-    assert torch.equal(recorded(codes), double(codes)) and not Tape.made
+            forward(codes)
+    forward.run = double
+    assert torch.equal(forward(codes), double(codes)) and not FakeGraph.captured
 
 
 @torch.inference_mode()
-def test_without_recordings_passes_are_only_paced() -> None:
+def test_without_graphs_passes_are_only_paced() -> None:
     asked: list[str] = []
-    recorded = RecordedPass(double, None, lambda device: asked.append(device.type))
+    forward = GraphedForward(double, None, lambda device: asked.append(device.type))
     for _ in range(4):
-        assert torch.equal(recorded(codes_of(5)), double(codes_of(5)))
-    assert asked == ["cpu"] * 4 and not recorded.recordings
+        assert torch.equal(forward(codes_of(5)), double(codes_of(5)))
+    assert asked == ["cpu"] * 4 and not forward.graphs
 
 
-def test_gradients_are_never_recorded() -> None:
-    recorded = RecordedPass(double, Tape)
+def test_passes_with_gradients_are_never_captured() -> None:
+    forward = GraphedForward(double, FakeGraph)
     for _ in range(3):
-        recorded(codes_of(3))
-    assert not Tape.made and not recorded.recordings
+        forward(codes_of(3))
+    assert not FakeGraph.captured and not forward.graphs
 
 
 @torch.inference_mode()
-def test_what_cannot_be_recorded_runs_as_before_after_one_warning() -> None:
+def test_a_failed_capture_runs_eagerly_after_one_warning() -> None:
     def fails(run, codes: Tensor, pool: object) -> object:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    recorded, codes = RecordedPass(double, fails), codes_of(5)
-    for _ in range(cuda_graphs.EAGER):
-        recorded(codes)
-    with pytest.warns(RuntimeWarning, match="unrecorded: operation not permitted"):
-        assert torch.equal(recorded(codes), double(codes))
+    forward, codes = GraphedForward(double, fails), codes_of(5)
+    for _ in range(cuda_graphs.EAGER_CALLS):
+        forward(codes)
+    with pytest.warns(RuntimeWarning, match="run eagerly: operation not permitted"):
+        assert torch.equal(forward(codes), double(codes))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert torch.equal(recorded(codes), double(codes))
+        assert torch.equal(forward(codes), double(codes))
 
 
 @torch.inference_mode()
 def test_the_host_is_one_pass_ahead_and_no_more() -> None:
-    passes = {"asked for": 0, "waited for": 0}
+    passes = {"queued": 0, "waited for": 0}
 
     class Event:
         def __init__(self, device: torch.device):
-            self.behind = passes["asked for"]
+            self.queued_before = passes["queued"]
 
         def synchronize(self) -> None:
-            passes["waited for"] = self.behind
+            passes["waited for"] = self.queued_before
 
     def run(codes: Tensor) -> Tensor:
-        passes["asked for"] += 1
+        passes["queued"] += 1
         return codes.float()
 
-    recorded = RecordedPass(run, Tape, Event)
+    forward = GraphedForward(run, FakeGraph, Event)
     for number in range(5):
-        recorded(codes_of(4))
-        assert passes == {"asked for": number + 1, "waited for": max(0, number - 1)}
+        forward(codes_of(4))
+        assert passes == {"queued": number + 1, "waited for": max(0, number - 1)}
 
 
 def small() -> VampNet:
@@ -169,31 +169,30 @@ DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
 @pytest.mark.parametrize("device", DEVICES)
 @torch.inference_mode()
-def test_a_recording_outlives_those_that_are_given_up(device: str) -> None:
+def test_a_graph_stays_valid_after_others_are_evicted(device: str) -> None:
     model = small().to(device)
-    asked = [codes_of(n).remainder(48).to(device) for n in range(20, 22 + cuda_graphs.KEPT)]
+    asked = [codes_of(n).remainder(48).to(device) for n in range(20, 22 + cuda_graphs.MAX_GRAPHS)]
     want = [model.hidden(codes) for codes in asked]
-    record = cuda_graphs.CudaRecording if device == "cuda" else Tape
-    model.hidden = RecordedPass(model.hidden, record, reads=model.kept)
+    record = cuda_graphs.CapturedGraph if device == "cuda" else FakeGraph
+    model.hidden = GraphedForward(model.hidden, record, referenced=model.cached_tensors)
     for _ in range(2):
         for codes, found in zip(asked, want, strict=True):
             for _ in range(3):
                 torch.testing.assert_close(model.hidden(codes), found)
-    assert (
-        isinstance(model.hidden, RecordedPass) and len(model.hidden.recordings) == cuda_graphs.KEPT
-    )
+    assert isinstance(model.hidden, GraphedForward)
+    assert len(model.hidden.graphs) == cuda_graphs.MAX_GRAPHS
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_recorded_model_gives_the_same_tokens(device: str) -> None:
-    """On a CUDA device by its own graphs, two lengths in turn; elsewhere by the stand-in."""
+def test_a_graphed_model_gives_the_same_tokens(device: str) -> None:
+    """With real graphs on a CUDA device, two lengths alternating; elsewhere with the fake."""
     model = small().to(device)
     want = filled(model, device)
-    record = cuda_graphs.CudaRecording if device == "cuda" else Tape
-    model.hidden = RecordedPass(model.hidden, record)
+    record = cuda_graphs.CapturedGraph if device == "cuda" else FakeGraph
+    model.hidden = GraphedForward(model.hidden, record)
     for _ in range(2):
         assert torch.equal(filled(model, device), want)
         with torch.inference_mode():
             model.hidden(torch.zeros(1, 4, 33, dtype=torch.int64, device=device))
-    assert isinstance(model.hidden, RecordedPass) and model.hidden.record is record
-    assert len(model.hidden.recordings) == 1 and model.hidden.seen
+    assert isinstance(model.hidden, GraphedForward) and model.hidden.capture is record
+    assert len(model.hidden.graphs) == 1 and model.hidden.eager_calls

@@ -106,7 +106,7 @@ def test_adapters_unmerged_give_the_same(codec):
     plain = flat(model(codes))
     content = torch.load(GOLDEN / "coarse_lora_delta.pth", weights_only=True)
     adapters = original_names.read_adapters(content)
-    lora.apply(model, lora.config_of(adapters))
+    lora.apply(model, lora.config_from_state(adapters))
     lora.load(model, adapters)
     unmerged = flat(model(codes))
     torch.testing.assert_close(unmerged, want["logits"], atol=LOGITS, rtol=0)

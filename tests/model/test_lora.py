@@ -87,7 +87,7 @@ def test_state_moves_to_another_model(model, codes):
     lora.apply(model, lora.LoRAConfig(rank=5), rng())
     trained(model)
     state = lora.state_dict(model)
-    lora.apply(other, lora.config_of(state))
+    lora.apply(other, lora.config_from_state(state))
     lora.load(other, state)
     assert torch.equal(other(codes), model(codes))
 

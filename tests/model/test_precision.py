@@ -9,16 +9,16 @@ import torch
 from precisions import compare_precisions  # noqa: E402
 from reference import Reference, reference_logits  # noqa: E402
 
-from vampnet.model import VampNet, VampNetConfig, precision, products
+from vampnet.model import VampNet, VampNetConfig, matmul, precision
 from vampnet.model.precision import (
     Int8Linear,
     PackedLinear,
-    attend_narrow,
+    attention_bfloat16,
     can_pack,
     choose_precision,
-    prepare,
+    optimize_layers,
 )
-from vampnet.model.sampling import Sampling, _draw, _draw_everywhere, generate
+from vampnet.model.sampling import Sampling, _sample_all_positions, _sample_masked, generate
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
@@ -44,7 +44,7 @@ def small(conditioning: int = 0, tied: float = 8.0) -> VampNet:
 
 def fast(model: VampNet, wanted: str = "float32") -> VampNet:
     made = copy.deepcopy(model)
-    prepare(made, wanted)
+    optimize_layers(made, wanted)
     return made
 
 
@@ -75,9 +75,9 @@ def test_fast_logits_are_the_plain_ones(device: str, conditioning: int, tied: fl
 )
 def test_same_seed_same_tokens_on_both_paths(device: str, sampling: Sampling) -> None:
     model = small(1).to(device)
-    draw = torch.Generator().manual_seed(2)
-    codes = torch.randint(48, (4, 4, 50), generator=draw).to(device)
-    mask = (torch.rand(codes.shape, generator=draw) < 0.7).to(device)
+    rng = torch.Generator().manual_seed(2)
+    codes = torch.randint(48, (4, 4, 50), generator=rng).to(device)
+    mask = (torch.rand(codes.shape, generator=rng) < 0.7).to(device)
     made = [
         generate(either, codes, mask, sampling, [torch.Generator().manual_seed(s) for s in (1, 2)])
         for either in (Reference(model), fast(model))
@@ -86,15 +86,15 @@ def test_same_seed_same_tokens_on_both_paths(device: str, sampling: Sampling) ->
 
 
 @torch.no_grad()
-def test_drawn_everywhere_or_by_codebook_on_both_paths() -> None:
-    model, draw = small(), torch.Generator().manual_seed(3)
-    codes = torch.randint(49, (2, 4, 30), generator=draw)
-    open_, uniform = codes == 48, torch.rand(codes.shape, generator=draw)
+def test_both_sampling_functions_agree_on_both_paths() -> None:
+    model, rng = small(), torch.Generator().manual_seed(3)
+    codes = torch.randint(49, (2, 4, 30), generator=rng)
+    open_, uniform = codes == 48, torch.rand(codes.shape, generator=rng)
     open_[:, 2] = True
     found = [
         how(either, either.hidden(codes), open_, uniform, Sampling(), False)
         for either in (Reference(model), fast(model))
-        for how in (_draw, _draw_everywhere)
+        for how in (_sample_masked, _sample_all_positions)
     ]
     for token, log_p in found[1:]:
         assert torch.equal(token, found[0][0])
@@ -117,7 +117,7 @@ def test_an_int8_layer_is_near_and_rows_are_independent() -> None:
     quick = Int8Linear(linear)
     want, found = linear(x), quick(x)
     assert (found - want).square().mean() < (0.02**2) * want.square().mean()
-    x[1] *= 100  # a loud item beside it changes nothing
+    x[1] *= 100  # a loud item in the batch changes nothing
     assert torch.equal(quick(x)[0], found[0])
     assert torch.equal(quick(x[:1, :3])[0], found[0, :3])
     assert torch.isfinite(quick(torch.zeros(1, 4, 64))).all()
@@ -134,21 +134,21 @@ def test_both_int8_products_sum_the_same_whole_numbers(rows: int, monkeypatch) -
     monkeypatch.setattr(precision, "_can_pack_int8", lambda weight: False)
     plain = Int8Linear(linear)
     torch.testing.assert_close(packed(x), plain(x), atol=1e-5, rtol=1e-6)
-    narrow = Int8Linear(linear, torch.bfloat16)(x)
-    assert narrow.dtype == torch.bfloat16
-    torch.testing.assert_close(narrow.float(), plain(x), atol=0.02, rtol=0.02)
+    reduced = Int8Linear(linear, torch.bfloat16)(x)
+    assert reduced.dtype == torch.bfloat16
+    torch.testing.assert_close(reduced.float(), plain(x), atol=0.02, rtol=0.02)
     assert torch.equal(copy.deepcopy(packed)(x), packed(x))
 
 
 @pytest.mark.parametrize("n_heads", [1, 4, 7])
 @torch.inference_mode()
-def test_narrow_attention_is_the_library_s_up_to_rounding(n_heads: int) -> None:
-    draw = torch.Generator().manual_seed(3)
-    x = torch.randn(2, 30, 3 * n_heads * 8, generator=draw)
+def test_bfloat16_attention_is_torch_s_up_to_rounding(n_heads: int) -> None:
+    rng = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 30, 3 * n_heads * 8, generator=rng)
     q, k, v = (part.view(2, 30, n_heads, 8).transpose(1, 2) for part in x.chunk(3, -1))
-    bias = torch.randn(1, n_heads, 30, 30, generator=draw)
+    bias = torch.randn(1, n_heads, 30, 30, generator=rng)
     want = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    found = attend_narrow(*(part.bfloat16() for part in (q, k, v, bias)))
+    found = attention_bfloat16(*(part.bfloat16() for part in (q, k, v, bias)))
     assert found.shape == want.shape and found.transpose(1, 2).is_contiguous()
     error = (found - want).square().mean().sqrt()
     assert error < 0.01 * want.square().mean().sqrt()
@@ -162,12 +162,12 @@ def test_int8_without_bfloat16_products_stays_float32_between_the_layers(monkeyp
         monkeypatch.setattr(precision, "has_bfloat16_products", lambda _, it=has_them: it)
         quick = fast(small(1), "int8")
         given = {m.out_dtype for m in quick.modules() if isinstance(m, Int8Linear)}
-        narrow = {torch.bfloat16} if has_them else set()
-        assert given == {torch.float32} | narrow
+        reduced = {torch.bfloat16} if has_them else set()
+        assert given == {torch.float32} | reduced
         assert (quick(codes) - want).square().mean().sqrt() < 0.05 * want.std()
 
 
-def test_a_frame_s_values_lie_together_in_every_layer() -> None:
+def test_a_frame_s_values_are_contiguous_in_every_layer() -> None:
     model, codes = small(), torch.zeros(2, 4, 20, dtype=torch.int64)
     given = []
     for part in (*model.layers, model.norm):
@@ -188,7 +188,7 @@ def test_a_packed_layer_is_the_plain_one_for_any_number_of_rows(bias: bool) -> N
         x = torch.randn(shape)
         torch.testing.assert_close(quick(x), linear(x), atol=1e-5, rtol=0)
     assert torch.equal(copy.deepcopy(quick)(x), quick(x))
-    x = torch.randn(96, 33).t()  # rows that do not lie one behind the other
+    x = torch.randn(96, 33).t()  # rows that are not contiguous
     torch.testing.assert_close(quick(x), linear(x), atol=1e-5, rtol=0)
 
 
@@ -196,7 +196,7 @@ def test_a_packed_layer_is_the_plain_one_for_any_number_of_rows(bias: bool) -> N
 def test_layers_stay_plain_where_nothing_can_be_packed(monkeypatch) -> None:
     assert not can_pack(torch.nn.Linear(4, 4, device="meta"))
     assert not can_pack(torch.nn.Linear(4, 4).double())
-    monkeypatch.setattr(products.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(matmul.platform, "machine", lambda: "arm64")
     model = small()
     codes = torch.randint(49, (1, 4, 21), generator=torch.Generator().manual_seed(1))
     quick = fast(model)
@@ -227,7 +227,7 @@ def test_a_pass_runs_without_weights_and_compiled() -> None:
     torch.testing.assert_close(compiled(codes), model.hidden(codes))
 
 
-def test_auto_takes_int8_where_the_processor_is_made_for_it(monkeypatch) -> None:
+def test_auto_takes_int8_where_the_processor_has_int8_products(monkeypatch) -> None:
     assert choose_precision(small(), "auto", "cpu") == "float32"
     assert choose_precision(small(), "int8", "cpu") == "int8"
     large = VampNet(VampNetConfig(n_layers=1, embedding_dim=320, n_heads=5))
@@ -240,7 +240,7 @@ def test_auto_takes_int8_where_the_processor_is_made_for_it(monkeypatch) -> None
         choose_precision(small(), "int4", "cpu")
 
 
-def test_precisions_are_compared_on_masked_tokens_alone() -> None:
+def test_the_effect_of_a_precision_is_measured_on_masked_tokens_only() -> None:
     model, rng = small(1), torch.Generator().manual_seed(1)
     codes = torch.randint(48, (3, 4, 30), generator=rng)
     mask = torch.rand(codes.shape, generator=rng) < 0.5

@@ -10,9 +10,9 @@ from conftest import chord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vampnet.model import VampNet, products
+from vampnet.model import VampNet, matmul
 from vampnet.model.logit_filters import pull_to_mean
-from vampnet.model.sampling import Sampling, choose
+from vampnet.model.sampling import Sampling, sample_tokens
 from vampnet.pipeline import Pipeline
 from vampnet.prompt import Prompt
 
@@ -38,10 +38,10 @@ def models(pipeline: Pipeline) -> list[VampNet]:
 
 
 def tokens(model: VampNet, n_items: int, n_frames: int) -> torch.Tensor:
-    draw = torch.Generator().manual_seed(n_frames)
+    rng = torch.Generator().manual_seed(n_frames)
     shape = (n_items, model.config.n_codebooks, n_frames)
-    codes = torch.randint(model.mask_token, shape, generator=draw)
-    return codes.masked_fill(torch.rand(shape, generator=draw) < 0.8, model.mask_token)
+    codes = torch.randint(model.mask_token, shape, generator=rng)
+    return codes.masked_fill(torch.rand(shape, generator=rng) < 0.8, model.mask_token)
 
 
 @settings(max_examples=20, deadline=None)
@@ -54,17 +54,17 @@ def tokens(model: VampNet, n_items: int, n_frames: int) -> torch.Tensor:
 )
 @torch.inference_mode()
 def test_a_row_depends_on_no_other_row_nor_on_threads(rows, width, out, threads, seed) -> None:
-    if not products.rows_independent("cpu", torch.float32):
+    if not matmul.rows_independent("cpu", torch.float32):
         pytest.skip("this machine computes items one by one")
-    draw = torch.Generator().manual_seed(seed)
-    x, weight = (torch.randn(n, width, generator=draw) for n in (900, out))
-    bias = torch.randn(out, generator=draw)
+    rng = torch.Generator().manual_seed(seed)
+    x, weight = (torch.randn(n, width, generator=rng) for n in (900, out))
+    bias = torch.randn(out, generator=rng)
     torch.set_num_threads(2)
-    want = products.linear(x, weight, bias)
+    want = matmul.linear(x, weight, bias)
     torch.testing.assert_close(want, torch.nn.functional.linear(x, weight, bias), atol=1e-3, rtol=0)
     torch.set_num_threads(threads)
     first = seed % (901 - rows)
-    found = products.linear(x[first : first + rows], weight, bias)
+    found = matmul.linear(x[first : first + rows], weight, bias)
     assert torch.equal(found, want[first : first + rows])
 
 
@@ -111,22 +111,22 @@ def test_a_take_does_not_depend_on_the_others_nor_on_threads(shipped) -> None:
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(top_p=0.9), Sampling(typical_mass=0.5)])
 @torch.inference_mode()
 def test_a_choice_depends_on_its_row_alone(sampling: Sampling) -> None:
-    draw = torch.Generator().manual_seed(1)
-    logits, vectors = torch.randn(700, 1024, generator=draw), torch.randn(1024, 8, generator=draw)
-    uniform = torch.rand(700, generator=draw)
-    want = choose(logits, uniform, sampling, False, vectors)
+    rng = torch.Generator().manual_seed(1)
+    logits, vectors = torch.randn(700, 1024, generator=rng), torch.randn(1024, 8, generator=rng)
+    uniform = torch.rand(700, generator=rng)
+    want = sample_tokens(logits, uniform, sampling, False, vectors)
     pulled = pull_to_mean(want[0], logits, vectors, 0.5)
     for n_threads, n_rows in ((1, 1), (2, 3), (3, 100), (3, 699)):
         torch.set_num_threads(n_threads)
         rows = slice(700 - n_rows, 700)
-        found = choose(logits[rows], uniform[rows], sampling, False, vectors)
+        found = sample_tokens(logits[rows], uniform[rows], sampling, False, vectors)
         assert all(torch.equal(a, b[rows]) for a, b in zip(found, want, strict=True))
         assert torch.equal(pull_to_mean(found[0], logits[rows], vectors, 0.5), pulled[rows])
 
 
 @torch.inference_mode()
 def test_without_independent_rows_items_are_computed_one_by_one(monkeypatch) -> None:
-    monkeypatch.setattr(products, "rows_independent", lambda device, dtype: False)
+    monkeypatch.setattr(matmul, "rows_independent", lambda device, dtype: False)
     pipeline = Pipeline.from_pretrained(precision="float32", keep_weights=False)
     audio = torch.stack([chord(1.0, seed=1), chord(1.0, seed=2)])
     want = pipeline.vamp(audio, Prompt(period=7), FAST, 5, takes=2).codes[:2]

@@ -13,18 +13,9 @@ from hypothesis import strategies as st
 
 from vampnet import checkpoints
 from vampnet.model import sampling
-from vampnet.model.sampling import (
-    Sampling,
-    choose,
-    generate,
-    n_open_after,
-    n_open_wanted,
-    pull_to_mean,
-    reopen,
-    schedule,
-    top_p_filter,
-    typical_filter,
-)
+from vampnet.model.logit_filters import pull_to_mean, top_p_filter, typical_filter
+from vampnet.model.mask_schedule import next_mask_counts, remask, schedule, scheduled_mask_counts
+from vampnet.model.sampling import Sampling, generate, sample_tokens
 
 GREEDY = Sampling(temperature=1.0, mask_temperature=0.0, sample_cutoff=0.0)
 
@@ -80,13 +71,13 @@ def test_filters_are_the_originals_and_typical_filtering_really_filters(golden) 
 
 
 @pytest.mark.golden
-def test_positions_opened_again_are_the_originals(golden) -> None:
+def test_remasked_positions_are_the_originals(golden) -> None:
     data = np.load(golden / "random_topk.npz")
     for j in range(3):
         noise = torch.tensor(data[f"noise_{j}"])
         temperature = torch.tensor(data[f"temperature_{j}"])[:, None]
         confidence = torch.tensor(data[f"probs_{j}"]).log() + temperature * noise
-        found = reopen(confidence, torch.tensor(data[f"num_to_mask_{j}"])[:, 0])
+        found = remask(confidence, torch.tensor(data[f"num_to_mask_{j}"])[:, 0])
         assert torch.equal(found, torch.tensor(data[f"mask_{j}"]).bool())
 
 
@@ -102,11 +93,11 @@ def test_schedule_is_the_originals_for_one_item(golden) -> None:
             continue
         start, steps, batch = map(int, match.groups())
         now, counts = torch.tensor([start]), []
-        wanted = n_open_wanted(steps, now)
+        wanted = scheduled_mask_counts(steps, now)
         for step in range(steps):
-            now = n_open_after(wanted[step], now, step + 1 == steps)
+            now = next_mask_counts(wanted[step], now, step + 1 == steps)
             counts.append(int(now))
-        # the original sums over the batch, so with two items it lags behind: we count each alone
+        # the original sums over the batch, so with two items its count lags; ours is per item
         assert (counts == data[name].tolist()) == (batch == 1)
         seen += 1
     assert seen >= 2
@@ -140,7 +131,7 @@ def test_greedy_generation_is_the_originals_token_for_token(golden, stage: str) 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), steps=st.integers(1, 9), share=st.floats(0, 1))
-def test_kept_tokens_come_back_and_holes_are_filled(seed: int, steps: int, share: float) -> None:
+def test_kept_tokens_stay_and_masked_ones_are_filled(seed: int, steps: int, share: float) -> None:
     rng = torch.Generator().manual_seed(seed)
     codes = torch.randint(16, (2, 3, 13), generator=rng)
     mask = torch.rand(codes.shape, generator=rng) < share
@@ -195,7 +186,7 @@ def test_every_setting_moves_the_result(change: dict) -> None:
 
 
 @pytest.mark.parametrize(("cutoff", "steps"), [(0.75, 4), (0.8, 6), (0.5, 2), (1.0, 4)])
-def test_passes_after_the_cutoff_take_the_likeliest_token(cutoff: float, steps: int) -> None:
+def test_passes_after_the_cutoff_take_the_argmax(cutoff: float, steps: int) -> None:
     codes = torch.zeros(2, 2, 80, dtype=torch.long)
     mask, toy = torch.ones_like(codes, dtype=torch.bool), Toy(n_codebooks=2)
     sampling = Sampling(steps=steps, sample_cutoff=cutoff)
@@ -205,14 +196,14 @@ def test_passes_after_the_cutoff_take_the_likeliest_token(cutoff: float, steps: 
         after = toy.seen[step + 1] if step + 1 < steps else found
         closed = (seen == toy.mask_token) & (after != toy.mask_token)
         logits = [toy.classify(toy.hidden(seen), p) for p in range(2)]
-        likeliest = torch.stack(logits, 1).argmax(-1)
-        greedy = torch.equal(found[closed], likeliest[closed])
+        argmax = torch.stack(logits, 1).argmax(-1)
+        greedy = torch.equal(found[closed], argmax[closed])
         assert greedy == (step / steps >= cutoff)
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), steps=st.integers(1, 12))
-def test_codebook_order_closes_a_codebook_before_the_next(seed: int, steps: int) -> None:
+def test_codebook_order_fills_a_codebook_before_the_next(seed: int, steps: int) -> None:
     rng = torch.Generator().manual_seed(seed)
     codes = torch.randint(16, (2, 4, 17), generator=rng)
     mask = torch.rand(codes.shape, generator=rng) < torch.rand(2, 4, 1, generator=rng)
@@ -228,33 +219,33 @@ def test_codebook_order_closes_a_codebook_before_the_next(seed: int, steps: int)
             assert not (begun & open_[:, 1:p].flatten(1).any(-1)).any()
 
 
-def test_codebooks_that_are_not_due_need_not_be_drawn(monkeypatch) -> None:
+def test_codebooks_that_are_not_due_need_not_be_sampled(monkeypatch) -> None:
     codes = torch.zeros(2, 4, 40, dtype=torch.long)
     mask = torch.ones_like(codes, dtype=torch.bool)
     mask[0, 1, :20] = False  # the items' codebooks fill up at different times
-    made, drawn = [], []
+    made, classified = [], []
     for all_of_them in (False, True):
         toy = Toy(n_codebooks=4, predicted=3)
         if all_of_them:
-            monkeypatch.setattr(sampling, "codebooks_due", lambda holes, n_open: holes.shape[1])
+            monkeypatch.setattr(sampling, "n_codebooks_due", lambda masked, n_open: masked.shape[1])
         way = Sampling(steps=6, by_codebook=True)
         made.append(generate(toy, codes, mask, way, streams(1, 2)))
-        drawn.append(toy.n_classified)
-    assert torch.equal(*made) and drawn[0] < drawn[1]
+        classified.append(toy.n_classified)
+    assert torch.equal(*made) and classified[0] < classified[1]
 
 
 @pytest.mark.parametrize("greedy, pull", [(False, 0.0), (True, 0.0), (False, 0.5), (True, 1.0)])
-def test_drawing_everywhere_draws_the_same_in_the_holes(greedy: bool, pull: float) -> None:
+def test_sampling_all_positions_gives_the_same_tokens(greedy: bool, pull: float) -> None:
     rng = torch.Generator().manual_seed(2)
     toy, codes = Toy(), torch.randint(16, (3, 3, 40), generator=rng)
-    holes = torch.rand(3, 2, 40, generator=rng) < 0.6
+    masked = torch.rand(3, 2, 40, generator=rng) < 0.6
     uniform = torch.rand(3, 2, 40, generator=rng)
     way = Sampling(
         temperature=0.7, typical_mass=0.9, typical_min_tokens=4, top_p=0.95, mean_pull=pull
     )
     hidden = toy.hidden(codes)
-    picked = sampling._draw(toy, hidden, holes, uniform, way, greedy)
-    everywhere = sampling._draw_everywhere(toy, hidden, holes, uniform, way, greedy)
+    picked = sampling._sample_masked(toy, hidden, masked, uniform, way, greedy)
+    everywhere = sampling._sample_all_positions(toy, hidden, masked, uniform, way, greedy)
     assert torch.equal(picked[0], everywhere[0])
     torch.testing.assert_close(picked[1], everywhere[1])
 
@@ -279,10 +270,10 @@ def test_a_token_pulled_to_the_mean_risks_less_the_further_it_goes(
     assert (taken(pull) <= risk.gather(-1, token[:, None])[:, 0] + 1e-9).all()
 
 
-def test_tokens_are_drawn_with_their_probabilities() -> None:
+def test_tokens_are_sampled_with_their_probabilities() -> None:
     p = torch.tensor([0.5, 0.3, 0.15, 0.05])
     uniform = torch.linspace(0, 1, 10001)[:-1]
-    token, log_p = choose(p.log().expand(10000, 4), uniform, Sampling(), greedy=False)
+    token, log_p = sample_tokens(p.log().expand(10000, 4), uniform, Sampling(), greedy=False)
     share = torch.bincount(token, minlength=4) / 10000
     torch.testing.assert_close(share, p, atol=2e-3, rtol=0)
     torch.testing.assert_close(log_p.exp(), p[token])
@@ -293,7 +284,7 @@ def test_tokens_are_drawn_with_their_probabilities() -> None:
 @pytest.mark.parametrize(
     "filters", [{}, {"typical_mass": 0.2, "typical_min_tokens": 1}, {"top_p": 0.5}], ids=str
 )
-def test_logits_that_are_no_numbers_end_in_an_error(bad: float, token: int, filters: dict) -> None:
+def test_logits_that_are_not_finite_are_an_error(bad: float, token: int, filters: dict) -> None:
     class Broken(Toy):
         def classify(self, hidden: torch.Tensor, codebook: int | None = None) -> torch.Tensor:
             logits = super().classify(hidden, codebook)
@@ -341,7 +332,7 @@ def test_values_out_of_range_are_named(name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("temperature", [1e-45, 1e-38, 1e-30])
-def test_a_temperature_too_small_to_divide_by_takes_the_likeliest(temperature: float) -> None:
+def test_a_temperature_too_small_to_divide_by_takes_the_argmax(temperature: float) -> None:
     codes = torch.zeros(1, 3, 20, dtype=torch.long)
     mask = torch.ones_like(codes, dtype=torch.bool)
     cold, least = (
@@ -351,7 +342,7 @@ def test_a_temperature_too_small_to_divide_by_takes_the_likeliest(temperature: f
     assert torch.equal(cold, least)
 
 
-def test_holes_need_no_code_and_come_back_as_int64() -> None:
+def test_masked_positions_need_no_valid_code_and_return_int64() -> None:
     mask = torch.ones(1, 3, 8, dtype=torch.bool)
     for codes in (torch.full((1, 3, 8), -1), torch.full((1, 3, 8), 16, dtype=torch.uint8)):
         found = generate(Toy(predicted=3), codes, mask, Sampling(steps=2), streams(1))

@@ -1,4 +1,4 @@
-"""The whole: windows that keep each frame once, and the laws of a variation."""
+"""The pipeline: windows that keep each frame once, and the laws of a variation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vampnet import checkpoints
 from vampnet.codec.dac import DAC
 from vampnet.evaluation.artifacts import click_db
 from vampnet.model import Sampling, VampNet, VampNetConfig
-from vampnet.model.windows import stretches
+from vampnet.model.windows import split_windows
 from vampnet.pipeline import Pipeline
 from vampnet.prompt import Prompt
 
@@ -29,7 +29,7 @@ HOP = 768
 @settings(max_examples=200, deadline=None)
 @given(n=st.integers(1, 3000), window=st.integers(8, 600), loop=st.booleans())
 def test_windows_keep_each_frame_once_and_fit_the_model(n: int, window: int, loop: bool) -> None:
-    first, second = stretches(n, window, loop)
+    first, second = split_windows(n, window, loop)
     kept = torch.cat([w.kept(n) for w in first + second])
     assert sorted(kept.tolist()) == list(range(n))
     for w in first + second:
@@ -39,8 +39,8 @@ def test_windows_keep_each_frame_once_and_fit_the_model(n: int, window: int, loo
 
 
 @given(n=st.integers(100, 3000), loop=st.booleans())
-def test_second_windows_hear_finished_music_on_both_sides(n: int, loop: bool) -> None:
-    for w in stretches(n, 64, loop)[1]:
+def test_second_windows_have_complete_context_on_both_sides(n: int, loop: bool) -> None:
+    for w in split_windows(n, 64, loop)[1]:
         at_start, at_end = w.keep_from == 0 and not loop, w.keep_to == n and not loop
         assert at_start or w.start < w.keep_from
         assert at_end or w.keep_to < w.start + w.length
@@ -85,7 +85,7 @@ def test_a_take_does_not_depend_on_how_many_there_are(tiny_pipeline) -> None:
     assert not torch.equal(three.codes[0], three.codes[1])
 
 
-def test_codes_are_told_of_every_channel_of_every_take(tiny_pipeline) -> None:
+def test_codes_have_every_channel_of_every_take(tiny_pipeline) -> None:
     one, other = chord(0.5)[None], 0.1 * torch.randn(1, 1, 22050)
     for audio in (torch.cat([one, one]), torch.cat([one, other])):
         vamp = tiny_pipeline.vamp(audio, Prompt(period=5), FAST, 1, takes=3)
@@ -94,7 +94,7 @@ def test_codes_are_told_of_every_channel_of_every_take(tiny_pipeline) -> None:
 
 
 @pytest.mark.parametrize("window_frames", [1, 7, -600, 64.0, True])
-def test_a_window_that_would_fill_nothing_is_refused(window_frames) -> None:
+def test_a_window_without_kept_frames_is_refused(window_frames) -> None:
     with pytest.raises(ValueError, match=f"window_frames is {window_frames}"):
         VampNetConfig(window_frames=window_frames)
 
@@ -125,7 +125,7 @@ def test_stages_that_do_not_fit_are_refused(tiny_pipeline) -> None:
         Pipeline(tiny_pipeline.codec, tiny_pipeline.coarse, deaf)
 
 
-def test_a_codebook_that_no_model_makes_is_not_heard(tiny_pipeline) -> None:
+def test_a_codebook_that_no_model_predicts_is_not_decoded(tiny_pipeline) -> None:
     fine = VampNet(dataclasses.replace(tiny_pipeline.c2f.config, n_codebooks=9)).eval()
     fine.codebooks.copy_(tiny_pipeline.codec.codebooks[:9])
     pipeline = Pipeline(tiny_pipeline.codec, tiny_pipeline.coarse, fine)
@@ -139,7 +139,7 @@ def test_kept_tokens_are_kept_and_an_empty_mask_is_a_round_trip(
 ) -> None:
     audio, codec = chord(4.0)[None, :, : n_frames * HOP], tiny_pipeline.codec
     codes = codec.encode(audio)
-    if loop:  # its ends hear each other
+    if loop:  # its ends are context of each other
         codes = codec.encode(audio.repeat(1, 1, 3))[..., n_frames : 2 * n_frames]
     vamp = tiny_pipeline.vamp(audio, Prompt(period=6, loop=loop), FAST, 3)
     assert torch.equal(vamp.codes[0][~vamp.mask], codes[0][~vamp.mask])
@@ -152,8 +152,8 @@ def test_kept_tokens_are_kept_and_an_empty_mask_is_a_round_trip(
         torch.testing.assert_close(kept.audio, codec.decode(codes, audio.shape[-1]))
 
 
-def test_a_loop_is_decoded_as_it_is_played() -> None:
-    """Round and round: the codec's sound of three rounds, the middle one."""
+def test_a_loop_is_decoded_with_itself_as_context() -> None:
+    """Repeated: equal to the middle of three repetitions, decoded as one."""
     torch.manual_seed(0)
     sizes = {"encoder_dim": 4, "encoder_rates": (2, 4), "decoder_dim": 16, "decoder_rates": (4, 2)}
     codec = DAC(n_codebooks=2, codebook_size=16, codebook_dim=4, **sizes).eval()
@@ -167,7 +167,7 @@ def test_a_loop_is_decoded_as_it_is_played() -> None:
 
 
 @pytest.mark.parametrize("n_samples", [1, 300, HOP, 5 * HOP + 7])
-def test_a_loop_may_be_shorter_than_what_its_ends_hear(tiny_pipeline, n_samples: int) -> None:
+def test_a_loop_may_be_shorter_than_its_context(tiny_pipeline, n_samples: int) -> None:
     audio = chord(1.0)[None, :, :n_samples]
     made = tiny_pipeline.vamp(audio, Prompt(period=4, loop=True), FAST, 1).audio
     assert made.shape == (1, 1, n_samples) and torch.isfinite(made).all()
@@ -200,13 +200,13 @@ def test_ranges_leave_every_token_outside_alone(tiny_pipeline) -> None:
         assert 1.0 - frame_s <= time_s <= 1.5 or 3.0 - frame_s <= time_s <= 3.25
 
 
-def test_full_mask_is_generation_from_nothing(tiny_pipeline) -> None:
+def test_a_full_mask_is_unconditional_generation(tiny_pipeline) -> None:
     first = vary(tiny_pipeline, chord(1.5, seed=1)[None], prompt=Prompt())
     other = vary(tiny_pipeline, chord(1.5, seed=2)[None], prompt=Prompt())
-    assert torch.equal(first, other)  # nothing of the input is heard
+    assert torch.equal(first, other)  # independent of the input
 
 
-def test_progress_counts_up_to_the_total_and_stops_when_told(tiny_pipeline) -> None:
+def test_progress_counts_to_the_total_and_can_be_stopped(tiny_pipeline) -> None:
     calls: list[tuple[int, int]] = []
     vary(tiny_pipeline, chord(4.0)[None], on_step=lambda done, total: calls.append((done, total)))
     done = [d for d, _ in calls]
@@ -223,7 +223,7 @@ def test_progress_counts_up_to_the_total_and_stops_when_told(tiny_pipeline) -> N
         vary(tiny_pipeline, chord(4.0)[None], on_step=stop)
 
 
-def test_tempo_given_makes_the_beats(tiny_pipeline) -> None:
+def test_a_given_tempo_defines_the_beats(tiny_pipeline) -> None:
     prompt = Prompt(beat_ms=75.0)
     vamp = tiny_pipeline.vamp(chord(4.0)[None], prompt, FAST, 1, bpm=120.0, beat_offset_s=0.25)
     assert vamp.beats is not None
@@ -231,7 +231,7 @@ def test_tempo_given_makes_the_beats(tiny_pipeline) -> None:
     assert not vamp.mask[:, int(0.26 * 44100 / HOP) + 1].any()
 
 
-def test_without_a_fine_model_the_coarse_codebooks_are_heard(tiny_pipeline) -> None:
+def test_without_a_fine_model_the_coarse_codebooks_are_decoded(tiny_pipeline) -> None:
     coarse_only = Pipeline(tiny_pipeline.codec, tiny_pipeline.coarse)
     vamp = coarse_only.vamp(chord(1.0)[None], Prompt(period=5), FAST, 1)
     assert vamp.codes.shape[1] == 4 and vamp.mask.shape == vamp.codes.shape[1:]
@@ -249,7 +249,7 @@ def test_without_a_fine_model_the_coarse_codebooks_are_heard(tiny_pipeline) -> N
         [[[0.0]]],
     ],
 )
-def test_audio_that_cannot_be_is_refused(tiny_pipeline, audio: torch.Tensor) -> None:
+def test_invalid_audio_is_refused(tiny_pipeline, audio: torch.Tensor) -> None:
     with pytest.raises(ValueError):
         vary(tiny_pipeline, audio)
 
@@ -302,7 +302,7 @@ def test_window_edges_follow_the_mask_where_the_original_keeps_them(golden) -> N
     asked = mask[0, :4, edges]
     assert asked.any()
     kept_there = torch.tensor(data["coarse_masked_tokens"])[0, :, edges] != coarse.mask_token
-    assert kept_there.all()  # the original keeps them whatever the mask says
+    assert kept_there.all()  # the original keeps them regardless of the mask
 
     entering: list[torch.Tensor] = []
     hidden = coarse.hidden
@@ -311,7 +311,7 @@ def test_window_edges_follow_the_mask_where_the_original_keeps_them(golden) -> N
     greedy = Sampling(steps=4, mask_temperature=0.0, sample_cutoff=0.0)
     made = Pipeline(codec, coarse)._fill(codes, mask[0], False, greedy, 0, 1, None)
     assert torch.equal(made[~mask[:, :4]], codes[:, :4][~mask[:, :4]])
-    first, _ = stretches(150, window)
-    for i, w in enumerate(first):  # the first call holds the first pass before anything is filled
+    first, _ = split_windows(150, window)
+    for i, w in enumerate(first):  # the first call has the first pass, before anything is filled
         seen = entering[0][i] == coarse.mask_token
         assert torch.equal(seen, mask[0, :4, w.start : w.start + w.length])

@@ -30,7 +30,7 @@ def pipe(tiny):
 @pytest.mark.parametrize("rate", [8000, 22_050, 44_100, 48_000, 96_000, 192_000])
 @pytest.mark.parametrize("shape", [(3001,), (1, 3001), (2, 3001), (3, 2, 3001)])
 @pytest.mark.parametrize("kind", [np.float32, np.float64, torch.float32, torch.float64])
-def test_what_comes_back_is_like_what_went_in(pipe, rate, shape, kind):
+def test_the_result_has_the_form_of_the_input(pipe, rate, shape, kind):
     rng = np.random.default_rng(0)
     audio = 0.1 * rng.standard_normal(shape)
     audio = (
@@ -41,7 +41,7 @@ def test_what_comes_back_is_like_what_went_in(pipe, rate, shape, kind):
     assert np.isfinite(np.asarray(made)).all() and not np.array_equal(made, audio)
 
 
-def test_an_item_of_a_batch_is_what_it_is_alone(pipe):
+def test_an_item_does_not_depend_on_its_batch(pipe):
     items = torch.stack([chord(0.5, 8000, seed)[0] for seed in range(3)])[:, None]
     batch = pipe.vary(items, 8000, seed=5, **QUICK)
     assert len(batch.codes) == len(batch.mask) == len(batch.beats) == 3
@@ -101,7 +101,7 @@ def test_a_loaded_model_can_be_trained_saved_and_used_again(tiny, tmp_path):
     assert torch.equal(again.vary(audio, 8000, seed=1, preset="dream", **QUICK).codes, after.codes)
 
 
-def test_settings_given_go_before_the_preset_the_model_and_the_family(pipe):
+def test_explicit_settings_precede_preset_model_and_family(pipe):
     plain = vampnet.Pipeline(pipe.codec, pipe.coarse, pipe.c2f)
     preset = Preset("mine", "one line", Prompt(period=3), {"temperature": 0.7}, "sparse")
     assert plain.recommended is FAMILY
@@ -125,7 +125,7 @@ def test_the_original_files_get_the_settings_of_their_authors(golden, tmp_path):
         assert 24 <= used.steps <= 36 and used.mean_pull == 0 and not used.by_codebook
 
 
-def test_a_model_hands_its_sampling_on(tiny, tmp_path):
+def test_a_model_keeps_its_recommended_sampling(tiny, tmp_path):
     pipe = vampnet.Pipeline.from_pretrained(tiny)
     pipe.recommended = RecommendedSampling(Sampling(steps=5), {"gaps": {"top_p": 0.5}}, "model")
     folder = pipe.save(tmp_path / "a")

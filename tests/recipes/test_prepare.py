@@ -77,7 +77,7 @@ def _archive() -> bytes:
 
 
 def _contents() -> dict[str, dict[str, bytes]]:
-    """Package -> path -> bytes, small likenesses of the real ones."""
+    """Package -> path -> bytes, small imitations of the real ones."""
     albums = "games/warzone2100/music/albums"
     return {
         "warzone2100-music": {
@@ -142,9 +142,9 @@ def debs(tmp_path_factory):
 NOTHING_RENDERED = prepare.Rendering(minutes=0, freedoom_minutes=0)
 
 
-def test_only_files_whose_licence_is_told_and_free_are_taken(debs, tmp_path) -> None:
-    said: list[str] = []
-    out = prepare.prepare(debs, tmp_path / "set", NOTHING_RENDERED, said.append)
+def test_only_files_with_a_stated_free_licence_are_used(debs, tmp_path) -> None:
+    logged: list[str] = []
+    out = prepare.prepare(debs, tmp_path / "set", NOTHING_RENDERED, logged.append)
     with (out / prepare.TABLE).open(encoding="utf-8", newline="") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
     split = {name.split("/")[1]: row["split"] for name, row in rows.items()}
@@ -161,11 +161,11 @@ def test_only_files_whose_licence_is_told_and_free_are_taken(debs, tmp_path) -> 
     assert rows["warzone2100-music/track4.opus"]["artist"] == "A. Musician"
     assert rows["singularity-music/a tune.ogg"]["licence"] == "CC-BY-SA-3.0"
     assert rows["sonic-pi-samples/new_one.flac"]["licence"] == "MIT"
-    assert "other files" in rows["sonic-pi-samples/new_one.flac"]["told_by"]
-    assert sum("left out" in line for line in said) == 4
+    assert "other files" in rows["sonic-pi-samples/new_one.flac"]["stated_in"]
+    assert sum("left out" in line for line in logged) == 4
 
 
-def test_the_set_is_ready_to_train_on_and_names_its_makers(debs, tmp_path) -> None:
+def test_the_set_is_ready_for_training_and_names_the_authors(debs, tmp_path) -> None:
     out = prepare.prepare(debs, tmp_path, NOTHING_RENDERED)
     train, heldout = Pack.load(out, "train"), Pack.load(out, "heldout")
     assert len(train.pieces) == 5 and len(heldout.pieces) == 2 and train.rate_hz == 44100
@@ -193,13 +193,13 @@ def test_an_unpacked_tree_gives_the_same_set(debs, tmp_path) -> None:
     assert made[0] == made[1]
 
 
-def test_what_cannot_be_a_package_is_named(tmp_path, monkeypatch) -> None:
+def test_an_invalid_package_is_named(tmp_path, monkeypatch) -> None:
     (tmp_path / "a.deb").write_bytes(b"no archive")
-    with pytest.raises(ValueError, match="a.deb is no Debian package"):
+    with pytest.raises(ValueError, match="a.deb is not a Debian package"):
         packages.unpack(tmp_path / "a.deb", tmp_path / "out")
     whole = _deb({"doc/a/copyright": b"x"})
     (tmp_path / "a.deb").write_bytes(whole[:-30])
-    with pytest.raises(ValueError, match="ends too early"):
+    with pytest.raises(ValueError, match="is truncated"):
         packages.unpack(tmp_path / "a.deb", tmp_path / "out")
     (tmp_path / "a.deb").write_bytes(whole.replace(b"data.tar.xz ", b"data.tar.zst"))
     monkeypatch.setattr(packages.shutil, "which", lambda name: None)
@@ -216,9 +216,9 @@ def test_a_package_writes_nothing_outside_its_folder(tmp_path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.deb", "in"]
 
 
-def test_the_last_paragraph_that_fits_counts() -> None:
-    told = packages.licence_of(UFO, "base/music/David01.ogg")
-    assert told == packages.Words("CC-BY-3.0", ("Someone", "Another"), "copyright")
+def test_the_last_matching_paragraph_counts() -> None:
+    statement = packages.licence_of(UFO, "base/music/David01.ogg")
+    assert statement == packages.LicenceStatement("CC-BY-3.0", ("Someone", "Another"), "copyright")
     rest = packages.licence_of(UFO, "base/music/other.ogg")
     assert rest is not None and rest.licence == "GPL-2+"
     assert packages.licence_of("This package was made by hand.\n", "a.ogg") is None

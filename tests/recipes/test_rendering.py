@@ -1,4 +1,4 @@
-"""Music made up from a seed, as MIDI and as sound."""
+"""Music composed from a seed, as MIDI and as audio."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_pieces_stay_in_time_and_range() -> None:
             assert 0 <= n.pitch <= 127 and 1 <= n.velocity <= 127
 
 
-def test_the_midi_file_holds_every_piece_where_it_says() -> None:
-    takes = [rendering.take_of_score(compose(_rng(s), str(s), 8.0)) for s in (1, 2)]
+def test_the_midi_file_has_every_piece_at_its_start() -> None:
+    takes = [rendering.score_to_midi(compose(_rng(s), str(s), 8.0)) for s in (1, 2)]
     data, starts = rendering.timeline(takes)
     now, firsts = 0.0, []
     for message in mido.MidiFile(file=io.BytesIO(data)):
@@ -75,12 +75,12 @@ def test_the_midi_file_holds_every_piece_where_it_says() -> None:
     )
 
 
-def test_midi_is_read_up_to_a_length_and_rubbish_is_named() -> None:
-    data, _ = rendering.timeline([rendering.take_of_score(DRUMS_ON_TWO_AND_FOUR)])
-    take = rendering.take_of_midi("song", data, 3.0)
+def test_midi_is_read_up_to_a_length_and_invalid_data_is_refused() -> None:
+    data, _ = rendering.timeline([rendering.score_to_midi(DRUMS_ON_TWO_AND_FOUR)])
+    take = rendering.read_midi("song", data, 3.0)
     assert take.seconds == 3.0 and all(t < 3.0 for t, _ in take.messages)
-    with pytest.raises(ValueError, match="song is no MIDI file"):
-        rendering.take_of_midi("song", b"MThd rubbish", 3.0)
+    with pytest.raises(ValueError, match="song is not a readable MIDI file"):
+        rendering.read_midi("song", b"MThd rubbish", 3.0)
 
 
 def test_lumps_of_a_wad_that_are_midi_are_found(tmp_path) -> None:
@@ -91,18 +91,18 @@ def test_lumps_of_a_wad_that_are_midi_are_found(tmp_path) -> None:
         body, at = body + content, at + len(content)
     file = tmp_path / "a.wad"
     file.write_bytes(struct.pack("<4sii", b"IWAD", len(lumps), at) + body + directory)
-    assert rendering.wad_music(file) == {"D_RUNNIN": b"MThd...."}
+    assert rendering.read_wad_midi(file) == {"D_RUNNIN": b"MThd...."}
     file.write_bytes(b"no wad at all")
-    with pytest.raises(ValueError, match="no WAD"):
-        rendering.wad_music(file)
+    with pytest.raises(ValueError, match="not a WAD"):
+        rendering.read_wad_midi(file)
 
 
-def test_without_fluidsynth_or_soundfont_that_is_said(tmp_path, monkeypatch) -> None:
+def test_a_missing_fluidsynth_or_soundfont_is_an_error(tmp_path, monkeypatch) -> None:
     with pytest.raises(ValueError, match="no soundfont in"):
         rendering.find_soundfont(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match="the program fluidsynth"):
-        rendering.render([rendering.take_of_score(DRUMS_ON_TWO_AND_FOUR)], tmp_path / "a.sf2")
+        rendering.render([rendering.score_to_midi(DRUMS_ON_TWO_AND_FOUR)], tmp_path / "a.sf2")
 
 
 def _soundfont() -> Path:
@@ -117,10 +117,10 @@ def _soundfont() -> Path:
         )
 
 
-def test_a_beat_is_heard_where_the_notes_are() -> None:
+def test_rendered_attacks_are_at_the_times_of_the_notes() -> None:
     soundfont = _soundfont()
     quiet = Score("later", 120.0, 2.0, (Note(1.0, 0.5, 60, 100, 0),), {0: 0})
-    takes = [rendering.take_of_score(s) for s in (DRUMS_ON_TWO_AND_FOUR, quiet)]
+    takes = [rendering.score_to_midi(s) for s in (DRUMS_ON_TWO_AND_FOUR, quiet)]
     beat, later = rendering.render(takes, soundfont)
     assert beat.shape == (8 * 44100,) and later.shape == (2 * 44100,)
     assert 0.05 < float(beat.abs().max()) and float(later[:44000].abs().max()) < 1e-3

@@ -1,4 +1,4 @@
-"""The examples: sheets tell pitch and level, claims are judged by hand, the page is whole."""
+"""The examples: sheets of pitch and level, claims judged by intervals, a complete page."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def test_distance_is_the_mel_error_and_may_look_at_a_part():
     assert math.isnan(distance(*seen, RATE, []))
 
 
-def test_between_leaves_room_around_each_time():
+def test_between_leaves_a_margin_around_each_time():
     assert between([1.0, 1.1, 2.0], 3.0, 0.25) == [(0.0, 0.75), (1.35, 1.75), (2.25, 3.0)]
 
 
-def test_a_clip_is_measured_beside_input_take_and_other_preset():
+def test_a_clip_is_compared_with_input_take_and_other_preset():
     sound, other = chord(3.0, seed=1)[0], chord(3.0, seed=2)[0]
     made = {"same": [sound, sound], "other": [other, sound]}
     found = measure_presets(extract_features(sound, RATE, False), made, {"codec": sound})
@@ -91,7 +91,7 @@ def test_a_clip_is_measured_beside_input_take_and_other_preset():
     assert found.figures["same"]["on_beats"] == 0.0 < found.figures["other"]["off_beats"]
 
 
-def test_claims_speak_of_presets_that_are_there():
+def test_claims_refer_to_existing_presets():
     every = claims(list(presets()))
     assert {"small-variation", "beat-variation", "continue"} <= {c.less[0] for c in every}
     few = claims(["small-variation", "medium-variation"])
@@ -106,8 +106,8 @@ def test_claims_speak_of_presets_that_are_there():
 def test_a_claim_is_judged_by_its_interval(gaps, verdict):
     clips = [ClipMeasures({"a": {"mel": 0.5}, "b": {"mel": 0.5 + gap}}, {}, {}) for gap in gaps]
     clips.append(ClipMeasures({"a": {"mel": math.nan}, "b": {"mel": 9.0}}, {}, {}))
-    told = judge(Claim("a before b", ("a", "mel"), ("b", "mel")), clips)
-    assert told.verdict == verdict and told.figures.startswith("0.500 < ")
+    judged = judge(Claim("a before b", ("a", "mel"), ("b", "mel")), clips)
+    assert judged.verdict == verdict and judged.figures.startswith("0.500 < ")
 
 
 def test_the_best_places_are_taken_by_turns():

@@ -37,7 +37,7 @@ def probe(**environment: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not allocator._is_glibc(), reason="another C library")
-def test_tensors_made_again_take_the_pages_of_those_that_were_freed() -> None:
+def test_new_tensors_reuse_the_pages_of_freed_ones() -> None:
     kept, faults = probe()
     assert kept == "True" and int(faults) < 50
     kept, faults = probe(MALLOC_TRIM_THRESHOLD_="1000000")  # the user's own tuning stays

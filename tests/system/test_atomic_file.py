@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: a full disk is told, and what lay there stays."""
+"""Files appear whole or not at all: a full disk is an error, and an existing file is unchanged."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def full_disk(n_bytes: int):
         ("MP3", "MPEG_LAYER_III"),
     ],
 )
-def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, container, subtype):
+def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path, container, subtype):
     path, form = tmp_path / "x", AudioFormat(container, subtype)
     audio.write(path, Audio(noise(0.5, 48000, 2), 48000, form))
     size = path.stat().st_size
     path.write_bytes(b"old")
-    for room in (1, 50, size // 2, size - 500, size - 1):
-        with full_disk(room), pytest.raises(AudioError, match=os.strerror(errno.EFBIG)):
+    for limit in (1, 50, size // 2, size - 500, size - 1):
+        with full_disk(limit), pytest.raises(AudioError, match=os.strerror(errno.EFBIG)):
             audio.write(path, Audio(noise(0.5, 48000, 2), 48000, form))
         assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["x"]
 

@@ -1,4 +1,4 @@
-"""Codes that are none are told where they enter a model."""
+"""Invalid codes are refused where they enter a model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_code_beyond_the_mask_token_is_refused(bad: int, codebook: int) -> Non
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.complex64])
-def test_codes_that_are_no_whole_numbers_are_refused(dtype: torch.dtype) -> None:
+def test_codes_that_are_not_integers_are_refused(dtype: torch.dtype) -> None:
     for look in (True, False):
         with pytest.raises(ValueError, match=f"codes are {dtype}"):
             check_codes(torch.ones(2, dtype=dtype), 5, look)
@@ -40,7 +40,7 @@ def test_codes_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         model()(torch.zeros(shape, dtype=torch.int64))
 
 
-def test_an_accelerator_is_not_waited_for() -> None:
+def test_the_check_does_not_synchronise_with_an_accelerator() -> None:
     codes = torch.zeros(1, 3, 5, dtype=torch.int64)
     with pretend_device() as device:
         there, where = moved(model()), codes.to(NAME)

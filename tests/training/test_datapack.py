@@ -1,4 +1,4 @@
-"""A training set in one file, and the timed training that takes it."""
+"""A training set in one file, and timed training from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from vampnet.codec import SpectralCodec
 from vampnet.pipeline import Pipeline
 from vampnet.training import datapack, end_to_end, loop
 from vampnet.training.data import FULL_SCALE, MANIFEST, Pack, store
-from vampnet.training.loop import Plan, rate_at, run
+from vampnet.training.loop import TrainingPlan, rate_at, run
+from vampnet.training.settings import Recipe, make_recipe
 from vampnet.training.tokens import Tokens
 
 
@@ -49,14 +50,14 @@ def tokens(prepared, codec) -> dict[str, Tokens]:
 @pytest.mark.parametrize(("bits", "n_frames"), [(1, 9), (5, 8), (10, 1001)])
 def test_codes_come_back_from_their_bits(bits: int, n_frames: int) -> None:
     codes = torch.randint(2**bits, (3, n_frames), generator=torch.Generator().manual_seed(0))
-    data = datapack.squeeze(codes.to(torch.int16), bits)
+    data = datapack.pack_bits(codes.to(torch.int16), bits)
     assert len(data) == 3 * -(-bits * n_frames // 8)
-    assert torch.equal(datapack.unsqueeze(data, bits, 3, n_frames).long(), codes)
+    assert torch.equal(datapack.unpack_bits(data, bits, 3, n_frames).long(), codes)
     with pytest.raises(ValueError, match="bytes"):
-        datapack.unsqueeze(data + b"x", bits, 3, n_frames)
+        datapack.unpack_bits(data + b"x", bits, 3, n_frames)
 
 
-def test_a_pack_brings_codes_codec_and_clips_in_step(prepared, codec, tokens, tmp_path) -> None:
+def test_a_pack_has_codes_codec_and_matching_clips(prepared, codec, tokens, tmp_path) -> None:
     pieces = Pack.load(prepared, "train")
     file = datapack.write(pieces, tokens, codec, tmp_path / "a.pack", attribution="by somebody")
     found = datapack.read(file)
@@ -83,15 +84,15 @@ def test_a_pack_keeps_its_size(prepared, codec, tokens, tmp_path) -> None:
     limit = (whole - 2000) / 2**20 + 2**17 / 2**20
     less = datapack.write(pieces, tokens, codec, tmp_path / "b.pack", max_mib=limit)
     assert less.stat().st_size <= limit * 2**20 and len(datapack.read(less).clips.pieces) == 1
-    with pytest.raises(ValueError, match="hold no audio"):
+    with pytest.raises(ValueError, match="no space for audio"):
         datapack.write(pieces, tokens, codec, tmp_path / "c.pack", max_mib=0.01)
     assert sorted(f.name for f in tmp_path.iterdir()) == ["a.pack", "b.pack"]
     (tmp_path / "c.pack").write_text("no pack")
-    with pytest.raises(ValueError, match="c.pack is no data pack"):
+    with pytest.raises(ValueError, match="c.pack is not a data pack"):
         datapack.read(tmp_path / "c.pack")
 
 
-def test_the_clock_of_a_timed_plan_goes_on_after_a_stop(tmp_path, monkeypatch) -> None:
+def test_the_time_of_a_timed_plan_continues_after_a_stop(tmp_path, monkeypatch) -> None:
     model, now = torch.nn.Linear(2, 1), [100.0]
 
     def loss(rng: torch.Generator) -> torch.Tensor:
@@ -99,7 +100,7 @@ def test_the_clock_of_a_timed_plan_goes_on_after_a_stop(tmp_path, monkeypatch) -
         return model(torch.rand(4, 2, generator=rng)).square().mean()
 
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    plan = Plan(10**9, 1, 1, 0.1, 1, 0.0, save_every=1, report_every=10**9, minutes=20 / 60)
+    plan = TrainingPlan(10**9, 1, 1, 0.1, 1, 0.0, save_every=1, report_every=10**9, minutes=20 / 60)
     lines: list[dict] = []
     run(model, loss, plan, tmp_path, log=lines.append)
     assert lines[-1]["step"] == lines[-1]["seconds"] == 20 and lines[-1]["learning_rate"] < 0.02
@@ -110,8 +111,8 @@ def test_the_clock_of_a_timed_plan_goes_on_after_a_stop(tmp_path, monkeypatch) -
     assert lines[-1]["step"] == lines[-1]["seconds"] == 30
 
 
-def test_the_rate_of_a_timed_plan_climbs_and_falls_with_the_clock_alone() -> None:
-    plan = Plan(10, 1, 1, 1.0, 300, 0.0, minutes=2.0)
+def test_the_rate_of_a_timed_plan_depends_on_time_alone() -> None:
+    plan = TrainingPlan(10, 1, 1, 1.0, 300, 0.0, minutes=2.0)
     rates = [rate_at(7, plan, 0.1 * tenth) for tenth in range(1201)]
     assert rates == [rate_at(10**6, plan, 0.1 * tenth) for tenth in range(1201)]
     top = rates.index(max(rates))
@@ -122,11 +123,11 @@ def test_the_rate_of_a_timed_plan_climbs_and_falls_with_the_clock_alone() -> Non
 
 
 def test_minutes_are_shared_among_the_stages() -> None:
-    made = end_to_end.plan(minutes=25.0, device="cuda")
+    made = make_recipe(minutes=25.0, device="cuda")
     times = [stage.minutes for stage in (made.decoder, made.coarse, made.c2f)]
-    assert 0.9 * 25 < sum(times) < 25 and made.coarse.batch > end_to_end.plan().coarse.batch
+    assert 0.9 * 25 < sum(times) < 25 and made.coarse.batch > make_recipe().coarse.batch
     with pytest.raises(ValueError, match="minutes is 0"):
-        end_to_end.plan(minutes=0.0)
+        make_recipe(minutes=0.0)
 
 
 def test_one_command_trains_from_a_pack(prepared, codec, tokens, tmp_path, monkeypatch) -> None:
@@ -134,10 +135,10 @@ def test_one_command_trains_from_a_pack(prepared, codec, tokens, tmp_path, monke
     small = dict(n_layers=1, n_heads=2, embedding_dim=32, vocab_size=32, window_frames=64)
     monkeypatch.setattr(end_to_end, "COARSE", dataclasses.replace(end_to_end.COARSE, **small))
     monkeypatch.setattr(end_to_end, "FINE", dataclasses.replace(end_to_end.FINE, **small))
-    tiny = end_to_end.Recipe(
-        dataclasses.replace(end_to_end.Recipe().decoder, batch=2, frames=24),
-        dataclasses.replace(end_to_end.Recipe().coarse, batch=2, frames=16),
-        dataclasses.replace(end_to_end.Recipe().c2f, batch=2, frames=16),
+    tiny = Recipe(
+        dataclasses.replace(Recipe().decoder, batch=2, frames=24),
+        dataclasses.replace(Recipe().coarse, batch=2, frames=16),
+        dataclasses.replace(Recipe().c2f, batch=2, frames=16),
     )
     monkeypatch.setattr(end_to_end, "Recipe", lambda: tiny)
     pieces = Pack.load(prepared, "train")
@@ -154,22 +155,22 @@ def test_one_command_trains_from_a_pack(prepared, codec, tokens, tmp_path, monke
     assert time.monotonic() - began < 20
 
 
-def test_a_pack_is_not_mixed_with_other_codes_nor_windows_it_has_not(
+def test_a_pack_is_not_mixed_with_other_codes_nor_used_with_too_long_windows(
     prepared, codec, tokens, tmp_path
 ) -> None:
     file = datapack.write(Pack.load(prepared, "train"), tokens, codec, tmp_path / "a.pack")
     with pytest.raises(ValueError, match="a window has 4000 frames"):
-        end_to_end.train(file, tmp_path / "work", end_to_end.plan(frames=4000, decoder_steps=1))
+        end_to_end.train(file, tmp_path / "work", make_recipe(frames=4000, decoder_steps=1))
     assert not (tmp_path / "work" / "codec").exists()
     found = tokens["train"]
     Tokens((found.codes + 1) % 32, found.starts).save(tmp_path / "work" / "train.tokens")
     before = (tmp_path / "work" / "train.tokens").read_bytes()
-    with pytest.raises(ValueError, match="train.tokens' is of other music"):
-        end_to_end.train(file, tmp_path / "work", end_to_end.plan(frames=16, decoder_steps=1))
+    with pytest.raises(ValueError, match="train.tokens' was made from different music"):
+        end_to_end.train(file, tmp_path / "work", make_recipe(frames=16, decoder_steps=1))
     assert (tmp_path / "work" / "train.tokens").read_bytes() == before
 
 
-def test_the_terms_of_the_codecs_model_go_with_a_pack(
+def test_a_pack_keeps_the_terms_of_its_codecs_model(
     prepared, codec, tokens, tmp_path, monkeypatch
 ) -> None:
     from vampnet import checkpoints
@@ -177,11 +178,11 @@ def test_the_terms_of_the_codecs_model_go_with_a_pack(
     small = dict(n_layers=1, n_heads=2, embedding_dim=32, vocab_size=32, window_frames=64)
     monkeypatch.setattr(end_to_end, "COARSE", dataclasses.replace(end_to_end.COARSE, **small))
     monkeypatch.setattr(end_to_end, "FINE", dataclasses.replace(end_to_end.FINE, **small))
-    told = {"licence": "CC BY 4.0", "training_tokens_sha256": "ab"}
-    base = checkpoints.save_folder(tmp_path / "theirs", codec, metadata=told)
+    terms = {"licence": "CC BY 4.0", "training_tokens_sha256": "ab"}
+    base = checkpoints.save_folder(tmp_path / "theirs", codec, metadata=terms)
     (base / "ATTRIBUTION.md").write_text("by a musician")
-    file = end_to_end.pack_up(prepared, tmp_path / "a.pack", base=base)
-    plan = end_to_end.plan(steps=1, decoder_steps=1, batch=1, frames=16)
+    file = end_to_end.write_datapack(prepared, tmp_path / "a.pack", base=base)
+    plan = make_recipe(steps=1, decoder_steps=1, batch=1, frames=16)
     plan = dataclasses.replace(plan, decoder=dataclasses.replace(plan.decoder, frames=24, batch=1))
     for licence, stated in (("", "CC BY 4.0"), ("mine", "mine")):
         made = end_to_end.train(file, tmp_path / "work", plan, licence=licence)
@@ -194,7 +195,7 @@ def test_the_terms_of_the_codecs_model_go_with_a_pack(
             credit.index("'theirs'") < credit.index("by a musician") < credit.index("by somebody")
         )
     older = datapack.write(Pack.load(prepared, "train"), tokens, codec, tmp_path / "b.pack")
-    assert datapack.base(older) is None  # of a version that did not tell
+    assert datapack.read_base(older) is None  # of a version without terms
 
 
 def test_the_command_packs_a_prepared_set(prepared, codec, tmp_path, capsys) -> None:

@@ -1,4 +1,4 @@
-"""Training: masks, tokens, and loops that learn, resume and say how they do."""
+"""Training: masks, tokens, and loops that learn, resume and log."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from vampnet.model import VampNet, VampNetConfig
 from vampnet.training import loop
 from vampnet.training.decoder import DecoderTraining, train_decoder
-from vampnet.training.loop import Plan, rate_at, run
+from vampnet.training.loop import TrainingPlan, rate_at, run
 from vampnet.training.masked import MaskedTraining, initialize, report, train_masked
-from vampnet.training.masking import hidden_ratio, training_mask
+from vampnet.training.masking import mask_ratio, training_mask
 from vampnet.training.tokens import Tokens, check_windows
 
 pytestmark = pytest.mark.training
@@ -42,7 +42,7 @@ def small_model(dropout: float = 0.0) -> VampNet:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), n_frames=st.integers(4, 90), conditioning=st.integers(0, 3))
-def test_masks_hide_something_in_every_item_and_never_the_conditioning(
+def test_every_item_has_masked_tokens_but_none_in_the_conditioning(
     seed: int, n_frames: int, conditioning: int
 ) -> None:
     rng = torch.Generator().manual_seed(seed)
@@ -52,8 +52,8 @@ def test_masks_hide_something_in_every_item_and_never_the_conditioning(
     assert not mask[:, :conditioning].any()
 
 
-def test_hidden_share_is_the_cosine_of_a_uniform_number() -> None:
-    ratio = hidden_ratio(20_000, torch.Generator().manual_seed(0))
+def test_the_mask_ratio_is_the_cosine_of_a_uniform_number() -> None:
+    ratio = mask_ratio(20_000, torch.Generator().manual_seed(0))
     # the mean of cos over a quarter circle is 2 / pi
     assert float(ratio.mean()) == pytest.approx(0.6366, abs=0.01)
     assert float((ratio > 0.7071).float().mean()) == pytest.approx(0.5, abs=0.02)
@@ -73,19 +73,19 @@ def test_windows_never_cross_pieces_and_files_keep_them(tmp_path) -> None:
 
 
 def test_pieces_without_a_window_are_counted() -> None:
-    tokens, said = Tokens.join([song(n) for n in (10, 20, 30, 40)]), []
-    check_windows(tokens, {"decoder": 25, "coarse": 40, "c2f": 40}, 0.5, said.append)
-    told = "{} of 4 pieces are shorter than a window of {} frames ({} s) and are not heard by {}"
-    assert said == [told.format(2, 25, 12.5, "decoder"), told.format(3, 40, 20.0, "coarse, c2f")]
-    check_windows(tokens, {"coarse": 10}, 0.5, said.append)
-    assert len(said) == 2
+    tokens, logged = Tokens.join([song(n) for n in (10, 20, 30, 40)]), []
+    check_windows(tokens, {"decoder": 25, "coarse": 40, "c2f": 40}, 0.5, logged.append)
+    line = "{} of 4 pieces are shorter than a window of {} frames ({} s) and are not used by {}"
+    assert logged == [line.format(2, 25, 12.5, "decoder"), line.format(3, 40, 20.0, "coarse, c2f")]
+    check_windows(tokens, {"coarse": 10}, 0.5, logged.append)
+    assert len(logged) == 2
     with pytest.raises(ValueError, match="longest piece only 40"):
-        check_windows(tokens, {"coarse": 41}, 0.5, said.append)
+        check_windows(tokens, {"coarse": 41}, 0.5, logged.append)
 
 
-def test_what_is_done_already_is_told(tmp_path) -> None:
+def test_a_complete_plan_is_only_logged(tmp_path) -> None:
     model, lines = torch.nn.Linear(2, 1), []
-    plan = Plan(2, 1, 1, 0.1, 1, 0.0)
+    plan = TrainingPlan(2, 1, 1, 0.1, 1, 0.0)
     for _ in range(2):
         run(
             model, lambda rng: model(torch.ones(2)).sum().square(), plan, tmp_path, log=lines.append
@@ -95,7 +95,7 @@ def test_what_is_done_already_is_told(tmp_path) -> None:
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
 
-def test_files_are_for_all_to_read_and_appear_whole(tmp_path, monkeypatch) -> None:
+def test_files_have_normal_permissions_and_appear_complete(tmp_path, monkeypatch) -> None:
     tokens, file = Tokens.join([song()]), tmp_path / "t.tokens"
     (tmp_path / "plain").touch()
     tokens.save(file)
@@ -116,11 +116,11 @@ def test_files_are_for_all_to_read_and_appear_whole(tmp_path, monkeypatch) -> No
             Tokens.load(file)
 
 
-@pytest.mark.parametrize("narrow", [False, True])
-def test_a_model_learns_what_can_be_learnt_and_the_log_says_so(
-    tmp_path, monkeypatch, narrow: bool
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_a_model_learns_and_the_log_has_its_losses(
+    tmp_path, monkeypatch, bfloat16: bool
 ) -> None:
-    monkeypatch.setattr(loop, "has_bfloat16_products", lambda device: narrow)
+    monkeypatch.setattr(loop, "has_bfloat16_products", lambda device: bfloat16)
     tokens = Tokens.join([song(seed=seed) for seed in range(4)])
     plan = MaskedTraining(
         steps=160, batch=8, frames=32, learning_rate=5e-3, warmup=5, report_every=80, save_every=80
@@ -130,7 +130,7 @@ def test_a_model_learns_what_can_be_learnt_and_the_log_says_so(
     model.classifier.register_forward_hook(lambda layer, given, made: seen.add(made.dtype))
     before = report(model, tokens, 32)
     train_masked(model, tokens, tokens, plan, tmp_path)
-    assert seen == {torch.float32} | ({torch.bfloat16} if narrow else set())
+    assert seen == {torch.float32} | ({torch.bfloat16} if bfloat16 else set())
     after = report(model, tokens, 32)
     assert after["0.5"]["loss"] < before["0.5"]["loss"] - 1.0
     assert after["0.5"]["top1"] > before["0.5"]["top1"] + 20
@@ -142,11 +142,11 @@ def test_a_model_learns_what_can_be_learnt_and_the_log_says_so(
 @pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("stop", [None, signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path, stop, dropout) -> None:
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, stop, dropout) -> None:
     tokens = Tokens.join([song()])
     plan = MaskedTraining(steps=6, batch=2, frames=16, warmup=2, report_every=100, save_every=3)
     model = small_model(dropout)
-    torch.rand(3)  # a training has chance of its own
+    torch.rand(3)  # a training has its own generators
     before = torch.get_rng_state()
     whole = train_masked(model, tokens, None, plan, tmp_path / "a")
     assert torch.equal(torch.get_rng_state(), before)
@@ -158,7 +158,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path, stop, dro
     def windows(*arguments):
         calls.append(1)
         if len(calls) == 5 and stop:
-            signal.raise_signal(stop)  # in the midst of a step
+            signal.raise_signal(stop)  # within a step
         elif len(calls) == 5:
             raise Broken  # only the state of the third step is saved
         return original(*arguments)
@@ -170,7 +170,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path, stop, dro
     assert torch.load(tmp_path / "b" / "state.pt")["step"] == (5 if stop else 3)
     assert signal.getsignal(signal.SIGINT) is handlers
     model = small_model(dropout)
-    torch.rand(7)  # what others draw does not count
+    torch.rand(7)  # other code's random numbers do not matter
     resumed = train_masked(model, tokens, None, plan, tmp_path / "b")
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
@@ -178,7 +178,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path, stop, dro
 
 @pytest.mark.usefixtures("default_signals")
 def test_a_second_stop_does_not_wait_and_one_in_the_last_report_is_not_lost(tmp_path) -> None:
-    model, plan = torch.nn.Linear(2, 1), Plan(2, 1, 1, 0.1, 1, 0.0)
+    model, plan = torch.nn.Linear(2, 1), TrainingPlan(2, 1, 1, 0.1, 1, 0.0)
 
     def loss(rng: torch.Generator) -> torch.Tensor:
         signal.raise_signal(signal.SIGINT)
@@ -199,7 +199,7 @@ def test_a_second_stop_does_not_wait_and_one_in_the_last_report_is_not_lost(tmp_
 
 @pytest.mark.usefixtures("default_signals")
 def test_a_signal_that_was_ignored_stays_ignored(tmp_path) -> None:
-    """As ``nohup`` and a shell's background want it: the training runs to its end."""
+    """As with ``nohup`` and background jobs: the training runs to its end."""
     model, calls = torch.nn.Linear(2, 1), []
 
     def loss(rng: torch.Generator) -> torch.Tensor:
@@ -207,11 +207,11 @@ def test_a_signal_that_was_ignored_stays_ignored(tmp_path) -> None:
         return model(torch.rand(4, 2, generator=rng)).square().mean()
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    run(model, loss, Plan(3, 1, 1, 0.1, 1, 0.0), tmp_path)
+    run(model, loss, TrainingPlan(3, 1, 1, 0.1, 1, 0.0), tmp_path)
     assert len(calls) == 3 and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
-def test_what_cannot_be_measured_loses_no_training(tmp_path) -> None:
+def test_a_failed_measurement_loses_no_training(tmp_path) -> None:
     plan = MaskedTraining(steps=2, batch=2, frames=16, warmup=1, report_every=1)
     lines: list[dict] = []
     short = Tokens.join([song(5), song(12)])
@@ -223,7 +223,7 @@ def test_what_cannot_be_measured_loses_no_training(tmp_path) -> None:
         raise ValueError("cannot be measured")
 
     model = torch.nn.Linear(2, 1)
-    plan = Plan(9, 1, 1, 0.1, 1, 0.0, save_every=3, report_every=3)
+    plan = TrainingPlan(9, 1, 1, 0.1, 1, 0.0, save_every=3, report_every=3)
     with pytest.raises(ValueError, match="cannot be measured"):
         run(model, lambda rng: model(torch.ones(2)).sum(), plan, tmp_path / "b", figures)
     assert torch.load(tmp_path / "b" / "state.pt")["step"] == 3
@@ -240,15 +240,16 @@ def test_a_state_is_never_older_than_two_minutes(tmp_path, monkeypatch) -> None:
         return model(torch.ones(2)).sum().square()
 
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    run(model, loss, Plan(60, 1, 1, 0.1, 1, 0.0, save_every=10**4, report_every=10**4), tmp_path)
+    plan = TrainingPlan(60, 1, 1, 0.1, 1, 0.0, save_every=10**4, report_every=10**4)
+    run(model, loss, plan, tmp_path)
     assert max(ages) <= 120 and now[0] == 7.0 * 60
 
 
 @pytest.mark.parametrize("damage", [b"", b"hello\n", bytes(range(256)) * 40, None])
 def test_a_damaged_state_is_named_with_what_to_do(tmp_path, damage) -> None:
-    model, plan = torch.nn.Linear(2, 1), Plan(2, 1, 1, 0.1, 1, 0.0)
+    model, plan = torch.nn.Linear(2, 1), TrainingPlan(2, 1, 1, 0.1, 1, 0.0)
 
-    def again(model: torch.nn.Module, plan: Plan) -> None:
+    def again(model: torch.nn.Module, plan: TrainingPlan) -> None:
         run(model, lambda rng: model(torch.ones(2)).sum().square(), plan, tmp_path)
 
     again(model, plan)
@@ -265,7 +266,7 @@ def test_a_damaged_state_is_named_with_what_to_do(tmp_path, damage) -> None:
         again(model, plan)
 
 
-def test_the_rate_climbs_then_falls_to_nothing() -> None:
+def test_the_rate_warms_up_then_decays_to_zero() -> None:
     plan = MaskedTraining(steps=100, warmup=10, learning_rate=1.0)
     rates = [rate_at(step, plan) for step in range(100)]
     assert rates[9] == 1.0 and rates[0] == pytest.approx(0.1)

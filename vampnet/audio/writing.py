@@ -21,7 +21,7 @@ from vampnet.audio.files import Audio, AudioError, StrPath, label, reason
 from vampnet.audio.mp3_rates import encode_mp3
 from vampnet.audio.sample_format import AudioFormat, float_to_native, format_for
 from vampnet.audio.spliced import Gapped
-from vampnet.system.atomic_file import PartFile, whole
+from vampnet.system.atomic_file import PartFile, atomic_file
 
 _BLOCK = 1 << 16  # frames; libsndfile's Vorbis encoder overflows its stack on huge writes
 _HEADER_CHUNKS = (b"fmt ", b"fact", b"COMM", b"FVER", b"wave")
@@ -90,7 +90,7 @@ def write_native(
     check_writable(path)
     name = label(Path(path))
     try:
-        with whole(Path(path).resolve()) as file:
+        with atomic_file(Path(path).resolve()) as file:
             written = _encode(file, native, sample_rate, form, check)
             if written != len(native) and native.dtype == np.int32 and not form.lossless:
                 file.seek(0)

@@ -1,9 +1,9 @@
-"""The official weights: fetched when the user asks for it, and where they lie.
+"""The official weights: download on the user's request, and the folder they are stored in.
 
-The one file of the library that opens a connection, and only inside :func:`pull` and, for models
-that other packages read, :func:`fetch_repository`. The hub's listing names each file's size and
-SHA-256; a file gets its own name once both are seen to fit, coarse.pth last, so that a folder that
-has it is whole. A folder is laid out as the original's.
+The only file of the library that opens a connection, and only in :func:`pull` and, for models that
+other packages read, :func:`fetch_repository`. The hub's listing has each file's size and SHA-256; a
+file gets its final name once both match, coarse.pth last, so that a folder with it is complete.
+A folder has the layout of the original's.
 """
 
 from __future__ import annotations
@@ -34,16 +34,23 @@ LORA = re.compile(rf"loras/(\w[\w .-]*)/{re.escape(LAST)}")
 BLOCK = 1 << 18  # bytes read at a time
 MAX_LISTING = 1 << 24  # bytes
 TIMEOUT_S = 30.0  # without a single byte
-GOES_ON = "what has come stays, and the same command goes on from there"
+RESUME_HINT = "received data is kept; run the same command again to resume"
 
 
 class DownloadError(UserError):
-    """Weights that could not be fetched, and why."""
+    """Weights could not be downloaded; the text has the reason."""
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file as the hub tells of it: path in the repository, address, bytes, SHA-256 in hex."""
+    """A file as listed by the hub.
+
+    Attributes:
+        path: in the repository.
+        url: address.
+        size: bytes.
+        sha256: hexadecimal.
+    """
 
     path: str
     url: str
@@ -51,11 +58,11 @@ class HubFile:
     sha256: str
 
 
-# What is here ------------------------------------------------------------------------------------
+# Installed models --------------------------------------------------------------------------------
 
 
-def home() -> Path:
-    """The folder of the user's models: VAMPNET_MODELS, else one in the system's cache folder."""
+def models_folder() -> Path:
+    """Return the folder of the user's models: VAMPNET_MODELS, else one in the system's cache."""
     if os.environ.get("VAMPNET_MODELS"):
         return Path(os.path.expanduser(os.environ["VAMPNET_MODELS"]))
     if sys.platform == "win32":
@@ -67,17 +74,17 @@ def home() -> Path:
     return Path(os.path.expanduser(cache)) / "vampnet" / "models"
 
 
-def found() -> dict[str, Path]:
-    """Names of the models in :func:`home`, with their folders; fine-tuned ones are NAME-LORA."""
-    root = home()
-    whole = sorted([*root.glob(f"*/{LAST}"), *root.glob("*/config.json")])
-    models = {file.parent.name: file.parent for file in whole}
+def installed_models() -> dict[str, Path]:
+    """Return the models in :func:`models_folder` by name; fine-tuned ones are NAME-LORA."""
+    root = models_folder()
+    complete = sorted([*root.glob(f"*/{LAST}"), *root.glob("*/config.json")])
+    models = {file.parent.name: file.parent for file in complete}
     for file in sorted(root.glob(f"*/loras/*/{LAST}")):
         models.setdefault(f"{file.parents[2].name}-{file.parent.name}", file.parent)
     return models
 
 
-# What the hub has --------------------------------------------------------------------------------
+# The hub -----------------------------------------------------------------------------------------
 
 
 def pull(
@@ -87,35 +94,43 @@ def pull(
     on_bytes: Callable[[int, int], None] = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """Fetch codec, coarse and c2f model, and the fine-tuned `lora`; return the name it has here.
+    """Download codec, coarse and c2f model, and the fine-tuned `lora`; return the local name.
 
-    Good files that are here already stay, and half a file is continued. on_bytes(done, total) is
-    called as bytes come; say(line) is told licence and size. Raises DownloadError.
+    Valid files that exist are kept, and partial files are resumed.
+
+    Args:
+        name: a key of SOURCES.
+        lora: name of a fine-tuned model of that repository, to download too.
+        on_bytes: called as ``on_bytes(done, total)`` with the bytes received.
+        say: called with lines of text: licence, sizes, files.
+
+    Raises:
+        DownloadError: with the reason.
     """
     if name not in SOURCES:
         raise DownloadError(f"no official weights '{name}'; there are: {', '.join(SOURCES)}")
     revision, listed = _listing(SOURCES[name])
-    wanted, folder = _wanted(listed, lora), home() / name
+    wanted, folder = _wanted(listed, lora), models_folder() / name
     missing = [file for file in wanted if not _is_good(folder / file.path, file)]
     say(f"{SOURCES[name]}, licence: {LICENCE}")
     total = sum(file.size for file in missing)
     say(f"{len(wanted) - len(missing)} of {len(wanted)} files are in {folder}")
     if missing:
-        say(f"fetching {', '.join(file.path for file in missing)}: {total / 1e6:.1f} MB")
+        say(f"downloading {', '.join(file.path for file in missing)}: {total / 1e6:.1f} MB")
     before = 0
     try:
         for file in missing:
             _fetch(file, folder / file.path, lambda n, before=before: on_bytes(before + n, total))
             before += file.size
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; {GOES_ON}") from None
+        raise KeyboardInterrupt(f"stopped; {RESUME_HINT}") from None
     source = f"{SOURCES[name]}, revision {revision}\nLicence: {LICENCE}\n"
     (folder / "SOURCE.txt").write_text(source, encoding="utf-8")
     return f"{name}-{lora}" if lora else name
 
 
 def _listing(repository: str) -> tuple[str, dict[str, HubFile]]:
-    """The newest revision of a repository and its large files by path."""
+    """The latest revision of a repository and its large files by path."""
     hub = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
     if urlsplit(hub).scheme not in ("http", "https"):
         raise DownloadError(f"HF_ENDPOINT is '{hub}'; it must begin with https:// or http://")
@@ -144,7 +159,7 @@ def _hex(text: str, digits: int) -> str:
 
 
 def _wanted(listed: Mapping[str, HubFile], lora: str | None) -> list[HubFile]:
-    """The files to have, those of the fine-tuned models behind the main ones."""
+    """The files to download, those of the fine-tuned model after the main ones."""
     absent = [path for path in FILES if path not in listed]
     if absent:
         raise DownloadError(f"the hub has no {', '.join(absent)}")
@@ -159,10 +174,19 @@ def _wanted(listed: Mapping[str, HubFile], lora: str | None) -> list[HubFile]:
 
 
 def fetch_repository(name: str, files: Sequence[str]) -> Path:
-    """A folder with the named files of any repository: OWNER/NAME or OWNER/NAME@REVISION.
+    """Download files of any repository, for models that another package reads.
 
-    For models that a package of their own reads: fetched and kept by huggingface_hub, which that
-    package brings. files: patterns such as "*.json". Raises DownloadError.
+    They are downloaded and cached by huggingface_hub, a dependency of such packages.
+
+    Args:
+        name: OWNER/NAME or OWNER/NAME@REVISION.
+        files: patterns such as "*.json".
+
+    Returns:
+        The folder of the files.
+
+    Raises:
+        DownloadError: with the reason.
     """
     repository, _, revision = name.partition("@")
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository):
@@ -180,10 +204,11 @@ def fetch_repository(name: str, files: Sequence[str]) -> Path:
                 endpoint=hub.rstrip("/"),
             )
         )
-    except (OSError, ValueError) as error:  # no such name, no connection, no room
+    except (OSError, ValueError) as error:  # unknown name, no connection, disk full
         reason = str(error).strip().partition("\n")[0]
         raise DownloadError(
-            f"'{name}' is no folder here, and cannot be had from {urlsplit(hub).netloc}: {reason}"
+            f"'{name}' is not a folder, and cannot be downloaded from {urlsplit(hub).netloc}: "
+            f"{reason}"
         ) from error
 
 
@@ -191,7 +216,7 @@ def fetch_repository(name: str, files: Sequence[str]) -> Path:
 
 
 def _fetch(file: HubFile, target: Path, tick: Callable[[int], None]) -> None:
-    """Bring one file, going on where an earlier call stopped; tick is given its bytes so far."""
+    """Download one file, resuming an earlier call; ``tick`` gets the bytes so far."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.{file.sha256[:12]}.part")
     have = part.stat().st_size if part.exists() else 0
@@ -203,32 +228,33 @@ def _fetch(file: HubFile, target: Path, tick: Callable[[int], None]) -> None:
     if digest != file.sha256:
         part.unlink()
         raise DownloadError(
-            f"{file.path} came damaged and was removed: its SHA-256 is {digest}, "
-            f"the hub names {file.sha256}; pull again"
+            f"{file.path} is damaged and was removed: its SHA-256 is {digest}, "
+            f"the hub lists {file.sha256}; pull again"
         )
     os.replace(part, target)
-    for stale in target.parent.glob(f"{target.name}.*.part"):  # begun before the hub's file changed
+    for stale in target.parent.glob(f"{target.name}.*.part"):  # of an earlier version
         stale.unlink()
 
 
 def _receive(file: HubFile, part: Path, start: int, tick: Callable[[int], None]) -> None:
-    """Write the file's bytes from `start` on behind those in `part`."""
+    """Append the file's bytes from `start` on to `part`."""
     with _open(file.url, start) as response:
         span = response.headers.get("Content-Range", "")
         if response.status != 206 or not span.startswith(f"bytes {start}-"):
-            start = 0  # the whole file comes
+            start = 0  # the response is the whole file
         with part.open("ab" if start else "wb") as out:
             for block in _blocks(response, file.url, file.size - start):
                 start += out.write(block)
                 tick(start)
     if start < file.size:
         raise DownloadError(
-            f"the connection broke after {start} of {file.size} bytes of {file.path}; {GOES_ON}"
+            f"the connection broke after {start} of {file.size} bytes of {file.path}; "
+            f"{RESUME_HINT}"
         )
 
 
 def _open(url: str, start: int = 0) -> HTTPResponse:
-    """The answer to a request for the bytes from `start` on."""
+    """The response to a request for the bytes from `start` on."""
     headers = {"User-Agent": "vampnet-harp"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
         return urlopen(Request(url, headers=headers), timeout=TIMEOUT_S)
@@ -242,12 +268,12 @@ def _open(url: str, start: int = 0) -> HTTPResponse:
 
 
 def _blocks(response: HTTPResponse, url: str, limit: int) -> Iterator[bytes]:
-    """At most `limit` bytes of an answer, as they come."""
+    """At most `limit` bytes of a response, in blocks."""
     while limit > 0:
         try:
             block = response.read(min(BLOCK, limit))
         except (OSError, HTTPException) as error:
-            raise DownloadError(f"the connection to {_host(url)} broke; {GOES_ON}") from error
+            raise DownloadError(f"the connection to {_host(url)} broke; {RESUME_HINT}") from error
         if not block:
             return
         limit -= len(block)

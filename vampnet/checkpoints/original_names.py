@@ -1,7 +1,7 @@
-"""The original VampNet's and DAC's weights, told in our names and layouts.
+"""Conversion of the original VampNet's and DAC's weights to our names and layouts.
 
-Nothing here opens a file: a dict of names and tensors goes in, another comes out. What is left
-over or lacking is for the caller to find, who knows the names and shapes that the model wants.
+Nothing here opens a file: the functions map one dict of names and tensors to another. The caller,
+which has the model's names and shapes, checks for missing and unknown weights.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vampnet.system.errors import UserError
 
-# Their words for the parts of the transformer, and ours, replaced in this order. Their norm_2
-# belongs to a branch that is never built.
+# The original's names of the transformer's parts and ours, replaced in this order. The original's
+# norm_2 belongs to a branch that is never built.
 VAMPNET_NAMES = (
     ("embedding.special.MASK", "mask_rows"),
     ("embedding.out_proj.", "embedding."),
@@ -40,7 +40,7 @@ VAMPNET_KWARGS = (
     "latent_dim",
     "dropout",
 )
-CODEC_WORDS = {"block", "layer", "model", "mrf_blocks", "quantizers"}  # containers we do without
+CODEC_WORDS = {"block", "layer", "model", "mrf_blocks", "quantizers"}  # containers
 CODEC_KWARGS = (
     "encoder_dim",
     "encoder_rates",
@@ -53,20 +53,24 @@ CODEC_KWARGS = (
     "sample_rate",
 )
 
-DEFAULT_VOCAB_SIZE = 1024  # theirs, for a file that does not say
+DEFAULT_VOCAB_SIZE = 1024  # the original's, for a file without the value
 
 State = dict[str, Tensor]
 
 
-def is_bare(content: Mapping[str, Any]) -> bool:
-    """Whether a file's content is bare low-rank adapters, not a complete model."""
+def is_adapters_only(content: Mapping[str, Any]) -> bool:
+    """Return whether a file has low-rank adapters only, not a complete model."""
     return "state_dict" not in content
 
 
 def read_codec(content: Mapping[str, Any]) -> tuple[str, dict[str, Any], State]:
-    """Family ("lac" or "dac"), constructor arguments and weights in a codec file's content.
+    """Read the content of a codec file.
 
-    Raises ValueError when it holds something else.
+    Returns:
+        Family ("lac" or "dac"), constructor arguments and weights.
+
+    Raises:
+        UserError: for any other content.
     """
     state, kwargs = _split(content)
     if any(name.startswith("transformer.") for name in state):
@@ -77,9 +81,13 @@ def read_codec(content: Mapping[str, Any]) -> tuple[str, dict[str, Any], State]:
 
 
 def read_vampnet(content: Mapping[str, Any]) -> tuple[dict[str, Any], State, State]:
-    """Constructor arguments, weights and adapters in a coarse or c2f file's content.
+    """Read the content of a coarse or c2f file.
 
-    Raises ValueError when it holds something else.
+    Returns:
+        Constructor arguments, weights and low-rank adapters.
+
+    Raises:
+        UserError: for any other content.
     """
     state, kwargs = _split(content)
     if any(name.startswith("quantizer.") for name in state):
@@ -89,63 +97,68 @@ def read_vampnet(content: Mapping[str, Any]) -> tuple[dict[str, Any], State, Sta
 
 
 def read_adapters(content: Mapping[str, Any]) -> State:
-    """Bare low-rank adapters under our names. Raises ValueError when there is anything else."""
+    """Return low-rank adapters under our names; UserError when there are other weights."""
     state = _tensors(content)
     others = [name for name in state if not is_adapter(name)]
     if others or not state:
-        raise UserError(f"this must hold LoRA adapters only; it has {others[:4]}")
+        raise UserError(f"this must have LoRA adapters only; it has {others[:4]}")
     return _renamed(state, vampnet_name)
 
 
 def is_adapter(name: str) -> bool:
-    """Whether a weight belongs to a low-rank adapter."""
+    """Return whether a weight belongs to a low-rank adapter."""
     return name.endswith((".lora_A", ".lora_B"))
 
 
 def vampnet_name(name: str) -> str:
-    """Our name of one of the transformer's weights or adapters; unknown ones stay as they are."""
+    """Return our name of a weight or adapter of the transformer; unknown names do not change."""
     for theirs, ours in VAMPNET_NAMES:
         name = name.replace(theirs, ours)
     return name
 
 
 def codec_name(name: str) -> str:
-    """Our name of one of a codec's weights."""
+    """Return our name of a codec's weight."""
     return ".".join(word for word in name.split(".") if word not in CODEC_WORDS)
 
 
 def vampnet_state(state: Mapping[str, Tensor], vocab_size: Any) -> tuple[State, State]:
-    """A transformer's weights under our names, and its low-rank adapters apart.
+    """Return a transformer's weights under our names, and its low-rank adapters separately.
 
-    Raises ValueError when the classifier cannot be one over `vocab_size` codes, or when two
-    weights would get the same name.
+    Raises:
+        UserError: when the classifier's size is not a multiple of `vocab_size`, or when two weights
+            would get the same name.
     """
-    named = _renamed(folded(state), vampnet_name)
+    named = _renamed(fold_weight_norm(state), vampnet_name)
     adapters = {name: named.pop(name) for name in list(named) if is_adapter(name)}
     for name in ("classifier.weight", "classifier.bias"):
         if name in named:
-            # Theirs: channel v * P + c, a convolution of width 1. Ours: row c * V + v, a matrix.
+            # original: channel v * P + c, a convolution of width 1; ours: row c * V + v, a matrix
             rows = named[name].flatten(1) if name.endswith("weight") else named[name]
             if not isinstance(vocab_size, int) or vocab_size < 1 or len(rows) % vocab_size:
-                raise UserError(f"{name} has {len(rows)} rows, no multiple of {vocab_size} codes")
+                text = f"{name} has {len(rows)} rows, not a multiple of {vocab_size} codes"
+                raise UserError(text)
             named[name] = rows.unflatten(0, (vocab_size, -1)).transpose(0, 1).flatten(0, 1)
     return named, adapters
 
 
 def codec_state(state: Mapping[str, Tensor]) -> State:
-    """A LAC's or DAC's weights under our names: theirs without the words for containers.
+    """Return a LAC's or DAC's weights under our names, without the names of containers.
 
-    Raises ValueError when two weights would get the same name.
+    Raises:
+        UserError: when two weights would get the same name.
     """
-    return _renamed(folded(state), codec_name)
+    return _renamed(fold_weight_norm(state), codec_name)
 
 
-def folded(state: Mapping[str, Tensor]) -> State:
-    """Replace each pair weight_g, weight_v of torch's old weight norm by the weight it stands for.
+def fold_weight_norm(state: Mapping[str, Tensor]) -> State:
+    """Fold weight norm: replace each pair weight_g, weight_v of torch's old form by the weight.
 
-    The norm runs over all dimensions but the first, which in a transposed convolution is the input
-    channel (Salimans & Kingma 2016, arXiv 1602.07868). A lone one of a pair stays. Raises
-    ValueError when the two do not fit together.
+    The norm is over all dimensions but the first, which in a transposed convolution is the input
+    channel (Salimans & Kingma 2016, arXiv 1602.07868). A single one of a pair is kept.
+
+    Raises:
+        UserError: when the shapes of the two do not match.
     """
     result: State = {}
     for name, value in state.items():
@@ -167,7 +180,7 @@ def _renamed(state: Mapping[str, Tensor], rename: Callable[[str], str]) -> State
     result: State = {}
     for name, value in state.items():
         if rename(name) in result:
-            raise UserError(f"{name} is there twice, under another name too")
+            raise UserError(f"{name} occurs twice, under another name too")
         result[rename(name)] = value
     return result
 
@@ -192,5 +205,5 @@ def _tensors(state: Any) -> State:
     for name, value in state.items():
         plain = value.layout is torch.strided and not (value.is_meta or value.is_quantized)
         if not plain or value.is_complex():
-            raise UserError(f"{name} is no plain tensor of real numbers")
+            raise UserError(f"{name} is not a plain tensor of real numbers")
     return dict(state)

@@ -1,7 +1,7 @@
-"""Single weight files: safetensors and the original's .pth, into modules and out of them.
+"""Single weight files: reading safetensors and the original's .pth, loading them into modules.
 
-Nothing that is read can run code, every name and every shape is accounted for, and what does not
-fit raises CheckpointError, a ValueError, with the file's name in front.
+Reading never runs code from a file, every name and shape is checked, and a mismatch raises
+CheckpointError, a ValueError, that begins with the file's name.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ State = dict[str, Tensor]
 
 
 class CheckpointError(UserError):
-    """A weight file or folder that cannot be used, with the file and the reason."""
+    """A weight file or folder that cannot be used; the text has the file and the reason."""
 
 
 def read_torch(path: Path) -> dict[str, Any]:
-    """The dict in a torch.save file, read without running any code in it."""
+    """Read the dict of a torch.save file without running code in it; CheckpointError if invalid."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -47,18 +47,20 @@ def read_torch(path: Path) -> dict[str, Any]:
         raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is no plain weight file: it holds objects other than tensors, or is damaged"
+            f"{path} is not a plain weight file: it has objects other than tensors, or is damaged"
         ) from error
-    except Exception as error:  # bytes from elsewhere: zip, pickle and torch raise all kinds
-        raise CheckpointError(f"{path} cannot be read: it is damaged or no weight file") from error
+    except Exception as error:  # untrusted bytes: zip, pickle and torch raise all kinds
+        raise CheckpointError(
+            f"{path} cannot be read: it is damaged or not a weight file"
+        ) from error
     if not isinstance(content, dict):
         kind = type(content).__name__
-        raise CheckpointError(f"{path} holds a {kind}, not a dict of state_dict and metadata")
+        raise CheckpointError(f"{path} has a {kind}, not a dict of state_dict and metadata")
     return content
 
 
 def read_safetensors(path: Path) -> State:
-    """The tensors of a safetensors file, by name."""
+    """Read the tensors of a safetensors file by name; CheckpointError if invalid."""
     try:
         return load_file(path)
     except FileNotFoundError as error:
@@ -67,16 +69,23 @@ def read_safetensors(path: Path) -> State:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
 
 
-def named(path: Path, function: Callable[..., Result], *arguments: Any) -> Result:
-    """The function's result; an error of what the file holds gets its name in front."""
+def prefix_errors(path: Path, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function; its errors become CheckpointErrors that begin with the file's name."""
     try:
         return function(*arguments)
     except (ValueError, IndexError, RuntimeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def fill(module: Module, state: State, path: Path) -> Module:
-    """Put `state` into `module` as float32, once every name and shape is seen to fit."""
+def load_state(module: Module, state: State, path: Path) -> Module:
+    """Load `state` into `module` as float32, after checking every name and shape.
+
+    Returns:
+        The module, in evaluation mode.
+
+    Raises:
+        CheckpointError: for missing or unknown names, and another shape or kind of numbers.
+    """
     expected = module.state_dict()
     missing = [name for name in expected if name not in state]
     unknown = [name for name in state if name not in expected]
@@ -89,7 +98,7 @@ def fill(module: Module, state: State, path: Path) -> Module:
             found, allowed = tuple(state[name].shape), tuple(own.shape)
             raise CheckpointError(f"{path}: {name} has shape {found}; it must be {allowed}")
         if state[name].is_floating_point() != own.is_floating_point():
-            raise CheckpointError(f"{path}: {name} holds {state[name].dtype}, not {own.dtype}")
+            raise CheckpointError(f"{path}: {name} has {state[name].dtype}, not {own.dtype}")
     plain = {
         name: value.float() if value.is_floating_point() else value for name, value in state.items()
     }
@@ -97,12 +106,16 @@ def fill(module: Module, state: State, path: Path) -> Module:
     return module.eval()
 
 
-def stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    """The tensor as it is written: on the CPU, floating-point values in ``dtype``."""
+def to_storage(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor as it is written to a file: on the CPU, floating point as ``dtype``.
+
+    Raises:
+        CheckpointError: for values that overflow in ``dtype``, and NaN.
+    """
     value = value.detach().cpu()
     if not value.is_floating_point():
         return value.contiguous()
     stored = value.to(dtype).contiguous()
     if not bool(stored.isfinite().all()):
-        raise CheckpointError(f"{name} holds values that {dtype} cannot store, or NaN")
+        raise CheckpointError(f"{name} has values that {dtype} cannot store, or NaN")
     return stored.clone() if stored.data_ptr() == value.data_ptr() else stored

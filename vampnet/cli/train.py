@@ -21,17 +21,18 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     from vampnet.system.device import choose_device
-    from vampnet.training.end_to_end import USUAL, plan, train
+    from vampnet.training.end_to_end import DEFAULT_BASE, train
+    from vampnet.training.settings import make_recipe
 
     options = given(args, TRAIN)
     words = tuple(filter(None, map(str.strip, options.pop("held_out", "").split(","))))
-    base = options.pop("base", USUAL)
+    base = options.pop("base", DEFAULT_BASE)
     licence, device = options.pop("licence", ""), choose_device(options.pop("device", "auto"))
     try:
         made = train(
             args.music,
             args.work,
-            plan(**options, device=device),
+            make_recipe(**options, device=device),
             base=None if base == "none" else base,
             held_out=words,
             licence=licence,

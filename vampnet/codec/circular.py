@@ -1,4 +1,4 @@
-"""Encoding and decoding of loops: the context at each end is the other end."""
+"""Encoding and decoding of loops, with wrap-around context."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from torch import Tensor
 
 from vampnet.codec.codec import Codec
 
-LOOP_CONTEXT = 16  # frames (0.28 s) of a loop's other end that each end is decoded with
+LOOP_CONTEXT = 16  # frames (0.28 s) of wrap-around context at each end in decoding
 
 
 def encode_circular(codec: Codec, audio: Tensor) -> Tensor:
-    """Encode float (B, 1, S) as a loop that repeats without a gap: int64 (B, N, ceil(S / hop))."""
+    """Encode audio as a loop that repeats without a gap.
+
+    Args:
+        codec: the codec.
+        audio: float (B, 1, S) at the codec's rate.
+
+    Returns:
+        Codes, int64 (B, N, ceil(S / hop)).
+    """
     hop, around = codec.hop_length, codec.encode_context
     n_frames = -(-audio.shape[-1] // hop)
     after = (n_frames + around) * hop - audio.shape[-1]
@@ -22,9 +30,17 @@ def encode_circular(codec: Codec, audio: Tensor) -> Tensor:
 
 
 def decode_circular(codec: Codec, codes: Tensor, n_samples: int) -> Tensor:
-    """Decode int64 (B, N, T) to float (B, 1, n_samples) whose end joins its start.
+    """Decode codes to a loop whose end continues into its start.
 
-    The first hop is crossfaded from what follows the end of the loop.
+    The first hop is crossfaded from the samples decoded after the end of the loop.
+
+    Args:
+        codec: the codec.
+        codes: int64 (B, N, T).
+        n_samples: length of the loop, 1..T * hop.
+
+    Returns:
+        float (B, 1, n_samples).
     """
     hop, unit, n_frames = codec.hop_length, codec.window_multiple, codes.shape[-1]
     before = -(-LOOP_CONTEXT // unit) * unit

@@ -1,4 +1,4 @@
-"""The one interface of all codecs: waveform <-> codes, in windows when the audio is long."""
+"""The interface of all codecs: waveform <-> codes, in windows when the audio is long."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vampnet.audio import all_finite
 from vampnet.system.token_checks import check_codes
 
 
-class Window(NamedTuple):
-    """One stretch of frames that is computed at once, and the part of it that is kept."""
+class FrameWindow(NamedTuple):
+    """A range of frames that is computed at once, and the part of it that is kept."""
 
     start: int  # first frame read
     stop: int  # one past the last frame read
@@ -23,48 +23,53 @@ class Window(NamedTuple):
 
 
 class Codec(nn.Module):
-    """Waveform <-> residual codes. Families subclass it and fill the attributes and three hooks.
+    """Waveform <-> residual codes. A family is a subclass that sets the attributes and three hooks.
 
-    A frame is `hop_length` samples. Long audio is computed window by window; a family says how many
-    frames on each side an output frame can depend on, and with that context the windows' results
-    are those of one pass over everything, so there is no seam and memory does not grow with length.
+    A frame is `hop_length` samples. Long audio is computed window by window; a family states how
+    many frames on each side an output frame can depend on, and with that context the results equal
+    those of one pass over everything: there are no seams, and memory does not grow with length.
     """
 
-    family: str = ""  # the name under which checkpoints know the family
+    family: str = ""  # name of the family in checkpoints
     sample_rate: int  # Hz
     hop_length: int  # samples per frame
     n_codebooks: int  # N
     vocab_size: int  # V, entries of each codebook
     encode_context: int = 0  # frames of context that a frame's codes depend on, each side
     decode_context: int = 0  # frames of context that a frame's samples depend on, each side
-    max_window: int = 640  # frames computed at once (all items together), context included
+    max_window: int = 640  # frames computed at once (all items), context included
     window_multiple: int = 1  # windows start at multiples of this many frames
 
     def __init__(self, **kwargs: Any) -> None:
-        """Remember the arguments the family was built from: a checkpoint's config stores them."""
+        """Keep the constructor arguments of the family: a checkpoint's config stores them."""
         super().__init__()
         self.kwargs = kwargs
 
     @property
     def codebooks(self) -> Tensor:
-        """The raw codebook rows, float (N, V, D_latent): what a VampNet embeds."""
+        """The raw codebook rows, float (N, V, latent_dim): what a VampNet embeds."""
         raise NotImplementedError
 
     def _encode_window(self, audio: Tensor) -> Tensor:
-        """Whole frames of audio, float (B, 1, T * hop_length), to codes, int64 (B, N, T)."""
+        """Encode whole frames, float (B, 1, T * hop_length), to codes, int64 (B, N, T)."""
         raise NotImplementedError
 
     def _decode_window(self, codes: Tensor) -> Tensor:
-        """Codes, int64 (B, N', T), to audio, float (B, 1, T * hop_length)."""
+        """Decode codes, int64 (B, N', T), to audio, float (B, 1, T * hop_length)."""
         raise NotImplementedError
 
     @torch.no_grad()
     def encode(self, audio: Tensor) -> Tensor:
-        """Codes of a mono waveform.
+        """Encode mono waveforms.
 
-        audio: float (B, 1, S) at `sample_rate`, nominally within -1..1; its end is filled up with
-        silence to a whole frame. Returns int64 (B, N, T), T = ceil(S / hop_length), 0 <= code < V.
-        Raises ValueError for another shape or number format than the codec's, no samples, NaN.
+        Args:
+            audio: float (B, 1, S) at `sample_rate`, full scale 1; zero-padded to a whole frame.
+
+        Returns:
+            Codes, int64 (B, N, T), T = ceil(S / hop_length), 0 <= code < V.
+
+        Raises:
+            ValueError: for another shape or dtype than the codec's, no samples, NaN or infinity.
         """
         self._check_audio(audio)
         hop = self.hop_length
@@ -83,11 +88,17 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor, n_samples: int) -> Tensor:
-        """The waveform of codes, cut to `n_samples`.
+        """Decode codes to waveforms.
 
-        codes: integers (B, N', T) with 1 <= N' <= N; only the first N' codebooks are heard.
-        n_samples: 1..T * hop_length. Returns float (B, 1, n_samples) at `sample_rate`, aligned with
-        what was encoded. Raises ValueError for another shape or kind or a code outside 0..V-1.
+        Args:
+            codes: integers (B, N', T) with 1 <= N' <= N: the first N' codebooks.
+            n_samples: length of the result, 1..T * hop_length.
+
+        Returns:
+            float (B, 1, n_samples) at `sample_rate`, aligned with the encoded audio.
+
+        Raises:
+            ValueError: for another shape or dtype, or a code outside 0..V-1.
         """
         self._check_codes(codes, n_samples)
         hop = self.hop_length
@@ -99,7 +110,7 @@ class Codec(nn.Module):
         for items, window in self._windows(codes.shape[0], codes.shape[2], self.decode_context):
             first, last = window.keep_from * hop, min(window.keep_to * hop, n_samples)
             if first >= last:
-                continue  # these frames are only context of the last ones heard
+                continue  # these frames are context only
             found = self._decode_window(codes[items, :, window.start : window.stop])
             offset = window.start * hop
             audio[items, :, first:last] = found[:, :, first - offset : last - offset]
@@ -124,7 +135,9 @@ class Codec(nn.Module):
             raise ValueError(f"n_samples is {n_samples}, must be 1..{longest} for these codes")
         check_codes(codes, self.vocab_size - 1, note=" (a mask token cannot be decoded)")
 
-    def _windows(self, n_items: int, n_frames: int, context: int) -> Iterator[tuple[slice, Window]]:
+    def _windows(
+        self, n_items: int, n_frames: int, context: int
+    ) -> Iterator[tuple[slice, FrameWindow]]:
         """The windows over `n_frames`, each for as many items as fit into `max_window` frames."""
         unit = self.window_multiple
         context = -(-context // unit) * unit
@@ -134,15 +147,20 @@ class Codec(nn.Module):
         at_once = max(1, self.max_window // min(n_frames, step + 2 * context))
         for start in range(0, n_frames, step):
             end = min(start + step, n_frames)
-            window = Window(max(0, start - context), min(n_frames, end + context), start, end)
+            window = FrameWindow(max(0, start - context), min(n_frames, end + context), start, end)
             for first in range(0, n_items, at_once):
                 yield slice(first, min(first + at_once, n_items)), window
 
 
 def check_sizes(sizes: Mapping[str, Any], least: Mapping[str, int]) -> None:
-    """ValueError where one of a family's sizes is no whole number, or below ``least`` (else 1).
+    """Check the constructor arguments of a family that must be integers.
 
-    Those whose names end in ``_rates`` or ``_sizes`` are lists of such numbers.
+    Args:
+        sizes: values by name; names that end in ``_rates`` or ``_sizes`` are lists of integers.
+        least: minimum values by name; 1 for others.
+
+    Raises:
+        ValueError: for a value that is not an integer, or below the minimum.
     """
     for name, value in sizes.items():
         numbers, smallest = [value], least.get(name, 1)
@@ -150,5 +168,5 @@ def check_sizes(sizes: Mapping[str, Any], least: Mapping[str, int]) -> None:
             numbers = value if isinstance(value, list | tuple) else []
         if not numbers or any(type(n) is not int or n < smallest for n in numbers):
             raise ValueError(
-                f"{name} is {value!r}; it must be made of whole numbers, {smallest} or more"
+                f"{name} is {value!r}; it must contain only whole numbers, {smallest} or more"
             )

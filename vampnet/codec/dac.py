@@ -10,23 +10,39 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from vampnet.codec.codec import Codec, check_sizes
-from vampnet.codec.fast import FastNetwork, HalfNetwork, usable
-from vampnet.codec.layers import Snake, down, residual_unit, same_conv, up
+from vampnet.codec.fast_network import FastNetwork, Float16Network, fast_path_available
+from vampnet.codec.layers import Snake, downsample_conv, residual_unit, same_conv, upsample_conv
 from vampnet.codec.quantizer import ResidualQuantizer
 from vampnet.system.errors import UserError
 
 DILATIONS = (1, 3, 9)
 KERNEL = 7
-# A stride of 1 changes no rate, and its padding would lose or make up a frame. Each decoder rate
-# halves decoder_dim besides.
+# A stride of 1 does not change the rate, and its padding would drop or add a frame. Each decoder
+# rate also halves decoder_dim.
 LEAST = {"encoder_rates": 2, "decoder_rates": 2}
 
 
 class DAC(Codec):
-    """Strided convolutional encoder, residual quantiser, transposed convolutional decoder."""
+    """Strided convolutional encoder, residual quantiser, transposed convolutional decoder.
+
+    The names of the arguments are the original's, as in its checkpoints.
+
+    Args:
+        encoder_dim: channels of the encoder's first layer.
+        encoder_rates, decoder_rates: strides.
+        latent_dim: channels of the latent; None = the encoder's last width.
+        decoder_dim: channels of the decoder's first layer.
+        n_codebooks: N.
+        codebook_size: V.
+        codebook_dim: width of a codebook vector.
+        sample_rate: Hz.
+
+    Raises:
+        ValueError: where these are not valid or not consistent.
+    """
 
     family = "dac"
-    unit_reach = sum(DILATIONS) * (KERNEL // 2)  # steps a decoder block's units see to each side
+    unit_context = sum(DILATIONS) * (KERNEL // 2)  # steps each side of a decoder block's units
 
     def __init__(
         self,
@@ -40,23 +56,11 @@ class DAC(Codec):
         codebook_dim: int = 8,
         sample_rate: int = 44_100,
     ) -> None:
-        """The original's argument names, so that a checkpoint's own kwargs build the codec.
-
-        encoder_dim, decoder_dim: channels at the waveform's end of the encoder and at the code's
-        end of the decoder; *_rates: strides; latent_dim: width of the code (None: the encoder's
-        last width); sample_rate in Hz. Raises ValueError where these do not fit together.
-        """
         super().__init__(
-            encoder_dim=encoder_dim,
-            encoder_rates=list(encoder_rates),
-            latent_dim=latent_dim,
-            decoder_dim=decoder_dim,
-            decoder_rates=list(decoder_rates),
-            n_codebooks=n_codebooks,
-            codebook_size=codebook_size,
-            codebook_dim=codebook_dim,
-            sample_rate=sample_rate,
-        )
+            encoder_dim=encoder_dim, encoder_rates=list(encoder_rates), latent_dim=latent_dim,
+            decoder_dim=decoder_dim, decoder_rates=list(decoder_rates), n_codebooks=n_codebooks,
+            codebook_size=codebook_size, codebook_dim=codebook_dim, sample_rate=sample_rate,
+        )  # fmt: skip
         sizes = {k: v for k, v in self.kwargs.items() if (k, v) != ("latent_dim", None)}
         check_sizes(sizes, {**LEAST, "decoder_dim": 2 ** len(decoder_rates)})
         self._check_rates(encoder_rates, decoder_rates)
@@ -65,29 +69,29 @@ class DAC(Codec):
         self.hop_length = prod(encoder_rates)
         self.n_codebooks = n_codebooks
         self.vocab_size = codebook_size
-        self.encode_context = encoder_reach(encoder_rates)
-        self.decode_context = decoder_reach(decoder_rates, self.unit_reach)
+        self.encode_context = encoder_context(encoder_rates)
+        self.decode_context = decoder_context(decoder_rates, self.unit_context)
         self.encoder = self._encoder(encoder_dim, encoder_rates, width)
         self.quantizer = ResidualQuantizer(n_codebooks, width, codebook_size, codebook_dim)
         self.decoder = self._decoder(width, decoder_dim, decoder_rates)
         self._fast: dict[nn.Module, FastNetwork] = {
             net: FastNetwork(net) for net in (self.encoder, self.decoder)
         }
-        self._half = HalfNetwork(self._fast[self.decoder])
+        self._half = Float16Network(self._fast[self.decoder])
 
     @staticmethod
     def stride_padding(stride: int) -> int:
-        """Zeros at each end of a strided convolution."""
+        """Return the zero padding at each end of a strided convolution, in samples."""
         return ceil(stride / 2)
 
     @staticmethod
     def units(width: int) -> list[nn.Module]:
-        """What follows the change of rate in each decoder block."""
+        """Return the layers after the transposed convolution of a decoder block."""
         return [residual_unit(width, KERNEL, dilation, 1) for dilation in DILATIONS]
 
     @property
     def codebooks(self) -> Tensor:
-        """The raw codebook rows, float (N, V, D_latent)."""
+        """The raw codebook rows, float (N, V, latent_dim)."""
         return self.quantizer.codebooks
 
     def _check_rates(self, encoder_rates: Sequence[int], decoder_rates: Sequence[int]) -> None:
@@ -101,7 +105,7 @@ class DAC(Codec):
         blocks: list[nn.Module] = [same_conv(1, width, KERNEL)]
         for rate in rates:
             units = [residual_unit(width, KERNEL, dilation, 1) for dilation in DILATIONS]
-            step = down(width, 2 * width, rate, self.stride_padding(rate))
+            step = downsample_conv(width, 2 * width, rate, self.stride_padding(rate))
             blocks.append(nn.Sequential(*units, Snake(width), step))
             width *= 2
         return nn.Sequential(*blocks, Snake(width), same_conv(width, code_width, 3))
@@ -109,7 +113,7 @@ class DAC(Codec):
     def _decoder(self, code_width: int, width: int, rates: Sequence[int]) -> nn.Sequential:
         blocks: list[nn.Module] = [same_conv(code_width, width, KERNEL)]
         for rate in rates:
-            step = up(width, width // 2, rate, self.stride_padding(rate))
+            step = upsample_conv(width, width // 2, rate, self.stride_padding(rate))
             blocks.append(nn.Sequential(Snake(width), step, *self.units(width // 2)))
             width //= 2
         return nn.Sequential(*blocks, Snake(width), same_conv(width, 1, KERNEL), nn.Tanh())
@@ -118,23 +122,23 @@ class DAC(Codec):
         return self.quantizer.encode(self.fast_network(self.encoder, audio))[0]
 
     def fast_network(self, network: nn.Module, x: Tensor) -> Tensor:
-        """The encoder or decoder, as fast as this device and dtype allow."""
-        return self._fast[network](x) if usable(x) else network(x)
+        """Run the encoder or decoder on the fastest path for this device and dtype."""
+        return self._fast[network](x) if fast_path_available(x) else network(x)
 
     def decoding_network(self, network: nn.Module, x: Tensor) -> Tensor:
-        """The decoder likewise; what is only heard may be rounded on the way."""
-        if x.is_cuda and usable(x):
+        """Run the decoder; audio, unlike codes, may be computed in float16."""
+        if x.is_cuda and fast_path_available(x):
             return self._half(x)
         return self.fast_network(network, x)
 
     def _decode_window(self, codes: Tensor) -> Tensor:
         audio = self.decoding_network(self.decoder, self.quantizer.decode(codes))
-        # An odd stride loses a sample at the end of its block; positions before it are unmoved.
+        # An odd stride loses a sample at the end of its block; earlier samples keep their position.
         return pad(audio, (0, codes.shape[-1] * self.hop_length - audio.shape[-1]))
 
 
-def encoder_reach(rates: Sequence[int]) -> int:
-    """Frames to each side that a frame's code depends on, in a DAC encoder with these strides."""
+def encoder_context(rates: Sequence[int]) -> int:
+    """Return how many frames on each side a frame's code depends on, for these encoder strides."""
     samples, step = KERNEL // 2, 1
     for rate in rates:
         samples += step * (sum(DILATIONS) * (KERNEL // 2) + ceil(rate / 2))
@@ -142,15 +146,17 @@ def encoder_reach(rates: Sequence[int]) -> int:
     return ceil(samples / step) + 1  # the last convolution (kernel 3) reads one frame each side
 
 
-def decoder_reach(rates: Sequence[int], unit_reach: int) -> int:
-    """Frames to each side that a frame's samples depend on, in a decoder with these strides.
+def decoder_context(rates: Sequence[int], unit_context: int) -> int:
+    """Return how many frames on each side a frame's samples depend on.
 
-    unit_reach: steps to each side that the layers behind each change of rate read.
+    Args:
+        rates: the decoder's strides.
+        unit_context: steps on each side that the layers after each stride read.
     """
     step = prod(rates)
     samples = step * (KERNEL // 2) + KERNEL // 2
     for rate in rates:
         samples += step  # a transposed convolution reads its neighbours
         step //= rate
-        samples += step * unit_reach
+        samples += step * unit_context
     return ceil(samples / prod(rates))

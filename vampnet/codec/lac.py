@@ -1,4 +1,4 @@
-"""The codec of the original VampNet (LAC): DAC's encoder and quantiser, another decoder block."""
+"""The codec of the original VampNet (LAC): DAC with another decoder block."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ DILATIONS = (1, 3, 5)
 
 
 class LAC(DAC):
-    """Decoder blocks hold three parallel chains of kernels 3, 7 and 11, whose mean is taken."""
+    """A DAC whose decoder blocks average three parallel chains with kernels 3, 7 and 11."""
 
     family = "lac"
-    unit_reach = sum(dilation + 1 for dilation in DILATIONS) * (max(KERNELS) // 2)
+    unit_context = sum(dilation + 1 for dilation in DILATIONS) * (max(KERNELS) // 2)
 
     def __init__(self, **kwargs: Any) -> None:
-        """DAC's arguments without latent_dim: the code is as wide as the encoder's last layer."""
+        """Build from DAC's arguments without latent_dim, which is the encoder's last width.
+
+        Raises:
+            ValueError: for an odd stride, and as for :class:`DAC`.
+        """
         if "latent_dim" in kwargs:
             raise TypeError("LAC has no argument latent_dim")
         super().__init__(**kwargs)
@@ -30,12 +34,12 @@ class LAC(DAC):
 
     @staticmethod
     def stride_padding(stride: int) -> int:
-        """Zeros at each end of a strided convolution."""
+        """Return the zero padding at each end of a strided convolution, in samples."""
         return stride // 2
 
     @staticmethod
     def units(width: int) -> list[nn.Module]:
-        """What follows the change of rate in each decoder block."""
+        """Return the layers after the transposed convolution of a decoder block."""
         chains = [
             nn.Sequential(
                 *(residual_unit(width, kernel, dilation, kernel) for dilation in DILATIONS)

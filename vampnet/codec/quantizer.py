@@ -11,7 +11,7 @@ from torch.nn.functional import embedding, normalize
 
 
 class VectorQuantizer(nn.Module):
-    """One codebook: project down, take the row that points most nearly the same way, project up."""
+    """One codebook: project down, take the row of largest cosine similarity, project up."""
 
     def __init__(self, width: int, vocab_size: int, latent_dim: int) -> None:
         super().__init__()
@@ -23,25 +23,28 @@ class VectorQuantizer(nn.Module):
         self.codebook = nn.Embedding.from_pretrained(rows, freeze=False)
 
     def nearest(self, latents: Tensor) -> Tensor:
-        """Projected values, float (B, latent_dim, T), to codes, int64 (B, T); ties: the lowest."""
+        """Quantise projected values, float (B, latent_dim, T), to codes, int64 (B, T).
+
+        Ties give the lowest code.
+        """
         rows = normalize(self.codebook.weight)
         similarity = torch.einsum("bdt,vd->btv", normalize(latents, dim=1), rows)
         return similarity.argmax(-1)
 
     def lookup(self, codes: Tensor) -> Tensor:
-        """Codes, int64 (B, T), to their contribution to the code's sum, float (B, width, T)."""
+        """Return the contribution of codes, int64 (B, T), to the latent, float (B, width, T)."""
         return self.out_proj(embedding(codes, self.codebook.weight).transpose(1, 2))
 
 
 class ResidualQuantizer(nn.ModuleList):
-    """Codebooks in a row, each quantising what the ones before it left over."""
+    """A sequence of codebooks, each of which quantises the residual of the previous ones."""
 
     def __init__(self, n_codebooks: int, width: int, vocab_size: int, latent_dim: int) -> None:
         stages = [VectorQuantizer(width, vocab_size, latent_dim) for _ in range(n_codebooks)]
         super().__init__(stages)
 
     def stages(self) -> list[VectorQuantizer]:
-        """The codebooks in order."""
+        """Return the codebooks in order."""
         return [stage for stage in self if isinstance(stage, VectorQuantizer)]
 
     @property
@@ -50,9 +53,14 @@ class ResidualQuantizer(nn.ModuleList):
         return torch.stack([stage.codebook.weight for stage in self.stages()])
 
     def encode(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """float (B, width, T) to codes int64 (B, N, T) and latents float (B, N * latent_dim, T).
+        """Quantise latents.
 
-        The latents are the projected values before quantisation, codebook after codebook.
+        Args:
+            z: float (B, width, T).
+
+        Returns:
+            Codes, int64 (B, N, T), and the projected values before quantisation, float
+            (B, N * latent_dim, T), codebook-major.
         """
         codes, latents = [], []
         for stage in self.stages():
@@ -62,7 +70,7 @@ class ResidualQuantizer(nn.ModuleList):
         return torch.stack(codes, dim=1), torch.cat(latents, dim=1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes of the first N' codebooks, int64 (B, N', T), to their sum, float (B, width, T)."""
+        """Sum the vectors of the first N' codebooks: int64 (B, N', T) to float (B, width, T)."""
         first, *others = zip(self.stages(), codes.unbind(1), strict=False)  # N' may be < N
         total = first[0].lookup(first[1])
         for stage, row in others:
@@ -71,12 +79,12 @@ class ResidualQuantizer(nn.ModuleList):
 
 
 def nearest(x: Tensor, rows: Tensor) -> Tensor:
-    """Index of the nearest row for each vector: float (..., D), (V, D) -> int64 (...)."""
+    """Return the nearest row, int64 (...), of rows (V, D) to each vector of float (..., D)."""
     return (x @ rows.T - rows.square().sum(-1) / 2).argmax(-1)
 
 
 class ProductQuantizer(nn.Module):
-    """Principal axes in groups, a codebook a group.
+    """Principal axes in groups, with one codebook per group.
 
     ``basis`` (F, sum of sizes) holds orthonormal axes; group g quantises its own coordinates.
     """
@@ -91,17 +99,17 @@ class ProductQuantizer(nn.Module):
             self.register_buffer(f"rows_{g}", torch.zeros(vocab_size, size))
 
     def rows(self, group: int) -> Tensor:
-        """The codebook of a group, (V, size)."""
+        """Return the codebook of a group, float (V, size)."""
         return cast(Tensor, getattr(self, f"rows_{group}"))
 
     def encode(self, x: Tensor) -> Tensor:
-        """x: float (..., F). Returns int64 (..., groups), the nearest row of each group."""
+        """Quantise float (..., F) to int64 (..., groups), the nearest row of each group."""
         parts = (x @ self.basis).split(self.sizes, dim=-1)
         found = [nearest(part, self.rows(g)) for g, part in enumerate(parts)]
         return torch.stack(found, dim=-1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """codes: int64 (..., g) with g <= groups. Returns float (..., F)."""
+        """Decode codes of the first g groups, int64 (..., g), to float (..., F)."""
         n = codes.shape[-1]
         parts = [embedding(codes[..., g], self.rows(g)) for g in range(n)]
         axes = self.basis[:, : sum(self.sizes[:n])]

@@ -1,9 +1,9 @@
-"""Sound from log magnitudes in three bands, each with the window that suits it.
+"""Audio from magnitudes in three bands, each with its own window length.
 
-Long windows below, where the ear wants pitch, and short ones above, where it wants attacks. Phase
-comes from fast Griffin-Lim (Perraudin et al., WASPAA 2013) in every band by itself, from a fixed,
-local starting phase: the same magnitudes give the same samples wherever a window begins. A band
-that ends low is worked on at a lower rate, which costs next to nothing.
+Long windows at low frequencies for pitch resolution, short ones at high frequencies for attacks.
+Phase is estimated by fast Griffin-Lim (Perraudin et al., WASPAA 2013) in every band separately,
+from a deterministic, local initial phase: the same magnitudes give the same samples wherever a
+window begins. A low band is processed at a decimated rate, at little cost.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-REPEAT = 64  # token frames after which the starting phases repeat: their frequencies' grid, 0.9 Hz
+REPEAT = 64  # token frames after which the initial phases repeat: a frequency grid of 0.9 Hz
 
 
 @dataclass(frozen=True)
 class Band:
     """A range of frequencies and its short-time spectrum.
 
-    n_fft: window in samples; per_frame: columns a token frame; first, last: its bins, last
-    excluded; decimation: the rate is divided by this for Griffin-Lim; effort: how many times the
-    codec's number of rounds it gets.
+    Attributes:
+        n_fft: window in samples.
+        per_frame: columns per token frame.
+        first, last: its bins, ``last`` excluded.
+        decimation: the rate is divided by this for Griffin-Lim.
+        effort: factor on the codec's number of Griffin-Lim iterations.
     """
 
     n_fft: int
@@ -36,16 +39,19 @@ class Band:
 
     @property
     def n_bins(self) -> int:
-        """Magnitudes in a column."""
+        """Magnitudes per column."""
         return self.last - self.first
 
     def window(self, like: Tensor) -> Tensor:
-        """The Hann window of its spectrum, float (n_fft,)."""
+        """Return the Hann window of its spectrum, float (n_fft,)."""
         return torch.hann_window(self.n_fft, dtype=like.dtype, device=like.device)
 
 
 def three_bands(rate_hz: int) -> tuple[Band, ...]:
-    """Below 1 kHz, 1 to 4 kHz and above; windows of 93, 46 and 23 ms at 44.1 kHz."""
+    """Return three bands: below 1 kHz, 1 to 4 kHz and above.
+
+    Their windows are 93, 46 and 23 ms long at 44.1 kHz.
+    """
     low, high = 1000.0 / rate_hz, 4000.0 / rate_hz
     return (
         Band(4096, 1, 0, round(low * 4096), 16, 2.0),
@@ -55,10 +61,16 @@ def three_bands(rate_hz: int) -> tuple[Band, ...]:
 
 
 def magnitudes(audio: Tensor, band: Band, hop: int) -> Tensor:
-    """What a band holds: float (B, T * hop) to (B, T * per_frame, bins).
+    """Return the magnitudes of a band.
 
-    ``hop`` is a token frame's, in samples. In units of a sine's amplitude, column c centred in the
-    c-th of the equal parts of the signal.
+    Args:
+        audio: float (B, T * hop).
+        band: the band.
+        hop: samples per token frame.
+
+    Returns:
+        float (B, T * per_frame, bins), in units of a sine's amplitude; column c is centred in the
+        c-th of the equal parts of the signal.
     """
     step = hop // band.per_frame
     side = band.n_fft // 2 - step // 2
@@ -71,25 +83,42 @@ def magnitudes(audio: Tensor, band: Band, hop: int) -> Tensor:
     return kept.abs() * 2 / window.sum()
 
 
-def peak_of(magnitude: Tensor, rounds: int = 2) -> Tensor:
-    """The spectral peak each bin belongs to: uphill from it. float (..., bins) to int64, same."""
+def nearest_peak(magnitude: Tensor, rounds: int = 2) -> Tensor:
+    """Return the spectral peak that each bin belongs to, by following the rising slope.
+
+    Args:
+        magnitude: float (..., bins).
+        rounds: the peak is at most 2 ** rounds bins away.
+
+    Returns:
+        int64 (..., bins), indices of bins.
+    """
     around = F.pad(magnitude, (1, 1), value=-1.0)
     before, after = around[..., :-2], around[..., 2:]
     left = (before >= magnitude) & (before >= after)
     right = (after > magnitude) & ~left
     bins = torch.arange(magnitude.shape[-1], device=magnitude.device)
     uphill = bins + right.long() - left.long()
-    for _ in range(rounds):  # each doubles the reach: 2 ** rounds bins in all, a window's lobe
+    for _ in range(rounds):  # each doubles the reach: 2 ** rounds bins in all, the main lobe
         uphill = uphill.gather(-1, uphill)
     return uphill
 
 
 def peak_phase(magnitude: Tensor, n_fft: int, hop: int, repeat: int) -> Tensor:
-    """Starting phase for Griffin-Lim, complex, same shape: a steady sine under every peak.
+    """Return an initial phase for Griffin-Lim: that of a stationary sine at every peak.
 
-    magnitude: float (B, columns, bins) of Hann windows. A peak's frequency comes from its larger
-    neighbour (Grandke, IEEE Trans. Instrum. Meas. 1983), rounded so that a whole number of cycles
-    fits ``repeat`` columns: windows that start at a multiple of that agree.
+    A peak's frequency is interpolated from its larger neighbour (Grandke, IEEE Trans. Instrum.
+    Meas. 1983) and rounded so that a whole number of cycles fits ``repeat`` columns: windows that
+    start at multiples of that have the same phase.
+
+    Args:
+        magnitude: float (B, columns, bins) of Hann windows.
+        n_fft: window in samples.
+        hop: samples per column.
+        repeat: columns.
+
+    Returns:
+        complex (B, columns, bins), of magnitude 1.
     """
     sides = F.pad(magnitude, (1, 1))
     before, after = sides[..., :-2], sides[..., 2:]
@@ -97,15 +126,15 @@ def peak_phase(magnitude: Tensor, n_fft: int, hop: int, repeat: int) -> Tensor:
     away = ((2 * ratio - 1) / (ratio + 1)).clamp(0, 0.5) * torch.where(after > before, 1.0, -1.0)
     bins = torch.arange(magnitude.shape[-1], device=magnitude.device)
     cycles = ((bins + away) * (hop / n_fft * repeat)).round()
-    cycles = cycles.gather(-1, peak_of(magnitude))
-    # every ``repeat`` columns the phase is the same: counted on, it would outgrow float32
+    cycles = cycles.gather(-1, nearest_peak(magnitude))
+    # the phase repeats every ``repeat`` columns: the modulo keeps it exact in float32
     column = torch.arange(magnitude.shape[1], device=magnitude.device)[:, None] % repeat + 0.5
     turns = cycles * column % repeat / repeat  # at the middle of a column's window
     return torch.polar(torch.ones_like(turns), 2 * math.pi * (turns + bins % 2 * 0.5))
 
 
 def overlap_add(columns: Tensor, hop: int) -> Tensor:
-    """Sum columns, float (B, C, n_fft), into (B, (C + ceil(n_fft / hop) - 1) * hop)."""
+    """Overlap-add columns, float (B, C, n_fft), to (B, (C + ceil(n_fft / hop) - 1) * hop)."""
     n_items, n_columns, n_fft = columns.shape
     n_parts = -(-n_fft // hop)
     wave = columns.new_zeros(n_items, n_columns + n_parts - 1, hop)
@@ -116,7 +145,7 @@ def overlap_add(columns: Tensor, hop: int) -> Tensor:
 
 
 def _weight(window: Tensor, n_columns: int, hop: int) -> Tensor:
-    """What overlapping squared windows sum to, float (1, samples): the inverse divides by it."""
+    """Sum of the overlapping squared windows, float (1, samples): the inverse divides by it."""
     columns = window.square().expand(1, n_columns, len(window))
     return overlap_add(columns, hop).clamp_(min=1e-3)
 
@@ -130,10 +159,18 @@ def _to_wave(spectrum: Tensor, window: Tensor, hop: int, weight: Tensor) -> Tens
 def griffin_lim(
     magnitude: Tensor, phase: Tensor, window: Tensor, hop: int, iterations: int, momentum: float
 ) -> Tensor:
-    """The spectrum of a sound with these magnitudes: fast Griffin-Lim from a starting phase.
+    """Estimate a consistent spectrum of these magnitudes by fast Griffin-Lim.
 
-    magnitude: float (B, columns, bins), column c centred at sample c * hop + hop / 2. Returns
-    complex, same shape.
+    Args:
+        magnitude: float (B, columns, bins), column c centred at sample c * hop + hop / 2.
+        phase: complex (B, columns, bins), the initial phase, of magnitude 1.
+        window: float (n_fft,).
+        hop: samples per column.
+        iterations: of Griffin-Lim.
+        momentum: 0..1, of the fast form.
+
+    Returns:
+        complex (B, columns, bins).
     """
     n_fft, n_columns = window.shape[0], magnitude.shape[1]
     weight = _weight(window, n_columns, hop)
@@ -151,11 +188,20 @@ def griffin_lim(
     return spectrum
 
 
-def sound(magnitude: Tensor, band: Band, hop: int, iterations: int, momentum: float) -> Tensor:
-    """The part of a sound that a band holds.
+def synthesize_band(
+    magnitude: Tensor, band: Band, hop: int, iterations: int, momentum: float
+) -> Tensor:
+    """Synthesise the audio of one band.
 
-    magnitude: float (B, T * per_frame, bins) as :func:`magnitudes` gives; ``hop`` a token frame's,
-    in samples; ``iterations`` rounds of Griffin-Lim at effort 1. Returns float (B, T * hop).
+    Args:
+        magnitude: float (B, T * per_frame, bins), as :func:`magnitudes` returns.
+        band: the band.
+        hop: samples per token frame.
+        iterations: of Griffin-Lim at effort 1.
+        momentum: of fast Griffin-Lim.
+
+    Returns:
+        float (B, T * hop).
     """
     step = hop // band.per_frame
     window = band.window(magnitude)

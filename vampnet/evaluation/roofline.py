@@ -59,7 +59,7 @@ def bytes_moved(model: VampNet, shape: Shape) -> int:
     return c.n_layers * (weights + 4 * items * frames * c.embedding_dim * of_value)
 
 
-def roofline_report(pipeline: Pipeline, timing: Timing, limits: machine.Limits) -> str:
+def roofline_report(pipeline: Pipeline, timing: Timing, limits: machine.MachineRates) -> str:
     """Compare the stages of models and codec with the machine's roofline.
 
     Args:

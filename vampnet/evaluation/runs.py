@@ -31,10 +31,10 @@ from vampnet.evaluation.embeddings import Embedding, bundled_embeddings, embed
 from vampnet.evaluation.experiments import Experiment, Setting, bits_per_second, ratio_mask
 from vampnet.evaluation.musical import AudioFeatures, compare, extract_features
 from vampnet.model.windowed_generation import FINE_WINDOW
-from vampnet.model.windows import stretches
+from vampnet.model.windows import split_windows
 from vampnet.pipeline import Pipeline
 from vampnet.prompt.beats import NO_BEATS, Beats, track
-from vampnet.system.atomic_file import whole_path
+from vampnet.system.atomic_file import atomic_path
 
 MEASURES = 3  # version of the measures; increasing it invalidates cached results
 EXAMPLES = 2  # clips whose tokens are returned, for the report's audio examples
@@ -267,7 +267,7 @@ class EvaluationRunner:
             return []
         fine = self.pipeline.c2f
         window = (fine.config.window_frames if fine else None) or FINE_WINDOW
-        both = stretches(mask.shape[-1], window)
+        both = split_windows(mask.shape[-1], window)
         frames = {w.keep_from for some in both for w in some} - {0}
         frames |= set(mask_transitions(mask, EDGE_FRAMES))
         return [frame * self.pipeline.codec.hop_length for frame in sorted(frames)]
@@ -291,7 +291,7 @@ def write_result(path: Path, result: Result) -> None:
     if result.codes is not None:
         tensors["codes"] = result.codes.short().contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_path(path) as part:
+    with atomic_path(path) as part:
         save_file(tensors, part, metadata={"figures": json.dumps(result.figures)})
 
 

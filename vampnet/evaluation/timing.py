@@ -25,7 +25,7 @@ from vampnet.audio import Audio, AudioFormat, Region, write
 from vampnet.codec.lac import LAC
 from vampnet.evaluation.roofline import MODELS, Shape, precision_of, roofline_report
 from vampnet.model import VampNet, VampNetConfig
-from vampnet.pipeline import Pipeline, make_ready
+from vampnet.pipeline import Pipeline, optimize_for_inference
 from vampnet.presets import Preset, presets
 from vampnet.system import device as machine
 
@@ -101,7 +101,7 @@ def full_size(device: str = "cpu", precision: str = "auto") -> Pipeline:
     machine.check_device(device)
     codec, *models = full_size_parts()
     for model in models:
-        make_ready(model.to(device), device, precision)
+        optimize_for_inference(model.to(device), device, precision)
     return Pipeline(codec.to(device), *models, name=FULL_SIZE)
 
 
@@ -144,7 +144,7 @@ def report(model: str, request: BenchRequest, device: str = "cpu", precision: st
         f"{sampling.steps} + {sampling.fine_steps} steps, "
         f"{request.repeats} requests after a warm-up.",
     ]
-    limit = roofline_report(pipeline, timing, machine.limits(device))
+    limit = roofline_report(pipeline, timing, machine.measure_rates(device))
     return "\n\n".join([*head, timing_table(timing, request.seconds, load_s, peak) + held, limit])
 
 

@@ -1,11 +1,12 @@
-"""Passes of a model on a CUDA device, recorded as a graph for each shape and played back.
+"""CUDA graphs of a model's forward pass: one graph per input shape, captured once and replayed.
 
-A pass of a small batch is hundreds of short kernels: eagerly it takes longer to launch them than to
-run them. A shape is recorded when it has come twice, so that what is seen once costs nothing more.
+A forward pass of a small batch is hundreds of short kernels: eagerly, launching them takes longer
+than running them. A shape is captured after it has occurred twice, so that a shape that occurs once
+has no overhead.
 
-Nothing in a pass or behind it waits for the device, so the host would soon be a whole request
-ahead. It is held one pass ahead: enough that the device never rests, and progress and cancelling
-are as true as on a processor.
+Nothing in a pass or after it synchronises with the device, so the host would soon be a whole
+request ahead. It is limited to one pass ahead: enough to keep the device busy, while progress and
+cancellation are as accurate as on a CPU.
 Source: the CUDA programming guide, "CUDA Graphs".
 """
 
@@ -21,65 +22,75 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Pass = Callable[[Tensor], Tensor]
+Forward = Callable[[Tensor], Tensor]
 Key = tuple[torch.device, tuple[int, ...]]
-KEPT = 8  # shapes whose recordings are kept: lengths of windows times sizes of batches
-REMEMBERED = 64  # shapes whose passes are counted
-EAGER = 2  # passes of a shape before it is recorded
-_RECORDING = threading.Lock()  # a process can record one graph at a time
+MAX_GRAPHS = 8  # cached graphs: lengths of windows times sizes of batches
+MAX_COUNTED_SHAPES = 64  # shapes whose eager calls are counted
+EAGER_CALLS = 2  # calls of a shape before it is captured
+_CAPTURE_LOCK = threading.Lock()  # a process can capture one graph at a time
 
 
 @cache
-def _aside(device: torch.device) -> torch.cuda.Stream:
-    """The stream on which a device's passes are recorded."""
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream on which a device's graphs are captured."""
     return torch.cuda.Stream(device)
 
 
-def _forget_scratch() -> None:
-    """The products' scratch memory is a stream's: a recording must neither share nor outlive it.
+def _clear_cublas_workspaces() -> None:
+    """Free the cuBLAS workspaces, which belong to a stream.
 
-    Forgotten before a pass is recorded, it is allocated anew in the recording's own pool.
+    A graph must neither share nor outlive one. Freed before a capture, the workspace is allocated
+    again in the graph's own memory pool.
     """
-    forget = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)  # only CUDA's torch has it
-    if forget is not None:
-        forget()
+    clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)  # only CUDA builds have it
+    if clear is not None:
+        clear()
 
 
-class CudaRecording:
-    """One recorded pass: the same kernels on the same memory, whatever codes are put there."""
+class CapturedGraph:
+    """One captured forward pass: fixed kernels and memory; only the input values change."""
 
-    def __init__(self, run: Pass, codes: Tensor, pool: Any):
-        """Records; RuntimeError where a step cannot be recorded.
+    def __init__(self, run: Forward, codes: Tensor, pool: Any):
+        """Capture ``run``.
 
-        The pass runs once before: libraries set themselves up for each thread, and must not while
-        it records. Nobody may interrupt it either, or the device would be left recording.
+        It runs eagerly once before: libraries initialise themselves per thread, which must not
+        happen during the capture. Torch function modes, by which a caller may interrupt a pass, are
+        disabled meanwhile, or the device would be left capturing.
+
+        Args:
+            run: the forward pass.
+            codes: int64, an input of the shape to capture.
+            pool: the memory pool shared by the graphs.
+
+        Raises:
+            RuntimeError: where an operation cannot be captured.
         """
-        with _RECORDING, torch._C.DisableTorchFunction(), torch.cuda.device(codes.device):
+        with _CAPTURE_LOCK, torch._C.DisableTorchFunction(), torch.cuda.device(codes.device):
             self.codes, self.graph = codes.clone(), torch.cuda.CUDAGraph()
-            here, aside = torch.cuda.current_stream(), _aside(codes.device)
-            aside.wait_stream(here)
-            with torch.cuda.stream(aside):
+            current, stream = torch.cuda.current_stream(), _capture_stream(codes.device)
+            stream.wait_stream(current)
+            with torch.cuda.stream(stream):
                 run(self.codes)
-                _forget_scratch()
+                _clear_cublas_workspaces()
                 self.graph.capture_begin(pool=pool, capture_error_mode="thread_local")
                 try:
-                    self.made = run(self.codes)
+                    self.output = run(self.codes)
                 finally:
                     self.graph.capture_end()
-                    _forget_scratch()
-            here.wait_stream(aside)
+                    _clear_cublas_workspaces()
+            current.wait_stream(stream)
 
-    def play(self, codes: Tensor) -> Tensor:
-        """The pass on other codes of the same shape; a new tensor."""
+    def replay(self, codes: Tensor) -> Tensor:
+        """Return the output for other codes of the same shape, in a new tensor."""
         self.codes.copy_(codes)
         self.graph.replay()
-        return self.made.clone()
+        return self.output.clone()
 
 
-def reached(device: torch.device) -> Any:
-    """An event that has come when a device has done all it was given so far; None on a CPU."""
+def record_event(device: torch.device) -> Any:
+    """Record an event after all work queued on a device so far; None on a CPU."""
     if device.type == "cuda":
-        event = torch.cuda.Event(blocking=True)  # who waits for it sleeps
+        event = torch.cuda.Event(blocking=True)  # a thread that waits for it sleeps
         event.record(torch.cuda.current_stream(device))
         return event
     if device.type == "mps":
@@ -89,70 +100,79 @@ def reached(device: torch.device) -> Any:
     return None
 
 
-class RecordedPass:
-    """``run`` behind recordings of it by shape; the least recently used one is given up first.
+class GraphedForward:
+    """A forward pass with a cache of CUDA graphs by shape (least recently used is evicted).
 
-    run: int64 codes to a float tensor, without randomness and without a look at a value.
-    record: what makes a recording; None where there is none, and passes are only paced. reads:
-    tensors that the last pass read and ``run`` may give up; its recording keeps them. Calls are
-    made one after the other. What cannot be recorded runs as it did, after one warning.
+    Calls are serialised. A pass that cannot be captured runs eagerly, after one warning.
     """
 
     def __init__(
         self,
-        run: Pass,
-        record: Callable[..., Any] | None = CudaRecording,
-        reached: Callable[[torch.device], Any] = reached,
-        reads: Callable[[], list[Tensor]] = list,
+        run: Forward,
+        capture: Callable[..., Any] | None = CapturedGraph,
+        record_event: Callable[[torch.device], Any] = record_event,
+        referenced: Callable[[], list[Tensor]] = list,
     ):
-        self.run, self.record, self.reached, self.reads = run, record, reached, reads
-        self.before_last: Any = None  # event: what was asked for before the last pass is done
-        self.seen: OrderedDict[Key, int] = OrderedDict()  # passes of a shape that ran eagerly
-        self.recordings: OrderedDict[Key, Any] = OrderedDict()
+        """Wrap ``run``.
+
+        Args:
+            run: int64 codes to a float tensor, without randomness or data-dependent control flow.
+            capture: makes a graph; None where there are none, and calls are only paced.
+            record_event: see :func:`record_event`.
+            referenced: returns the tensors that the last pass read and ``run`` may free; the graph
+                keeps a reference to them.
+        """
+        self.run, self.capture = run, capture
+        self.record_event, self.referenced = record_event, referenced
+        self.previous_event: Any = None  # recorded before the last pass was queued
+        self.eager_calls: OrderedDict[Key, int] = OrderedDict()
+        self.graphs: OrderedDict[Key, Any] = OrderedDict()
         self.pool: Any = None
-        self.turn = threading.Lock()
+        self.lock = threading.Lock()
 
     def __call__(self, codes: Tensor) -> Tensor:
-        """What ``run`` gives for these codes."""
+        """Return the output of ``run`` for these codes."""
         if torch.is_grad_enabled():
             return self.run(codes)
-        with self.turn:
-            self._wait(codes.device)
+        with self.lock:
+            self._pace(codes.device)
             shape = codes.device, tuple(codes.shape)
-            recording = self.recordings.get(shape) or self._recorded(shape, codes)
-            if recording is None:
-                made = self.run(codes)
-                _remember(self.seen, shape, self.seen.get(shape, 0) + 1, REMEMBERED)
-                return made
-            _remember(self.recordings, shape, recording, KEPT)
-            return recording.play(codes)
+            graph = self.graphs.get(shape) or self._captured(shape, codes)
+            if graph is None:
+                output = self.run(codes)
+                count = self.eager_calls.get(shape, 0) + 1
+                _store(self.eager_calls, shape, count, MAX_COUNTED_SHAPES)
+                return output
+            _store(self.graphs, shape, graph, MAX_GRAPHS)
+            return graph.replay(codes)
 
-    def _wait(self, device: torch.device) -> None:
-        """Until the last pass has begun on the device; it has work while this one is asked for."""
-        before, self.before_last = self.before_last, self.reached(device)
+    def _pace(self, device: torch.device) -> None:
+        """Wait until the last pass has started on the device, which stays busy meanwhile."""
+        before, self.previous_event = self.previous_event, self.record_event(device)
         if before is not None:
             before.synchronize()
 
-    def _recorded(self, shape: Key, codes: Tensor) -> Any:
-        """A new recording, in memory shared with the others (they never play at once), or None."""
-        if self.record is None or self.seen.get(shape, 0) < EAGER:
+    def _captured(self, shape: Key, codes: Tensor) -> Any:
+        """A new graph, in memory shared with the others (they never run at once), or None."""
+        if self.capture is None or self.eager_calls.get(shape, 0) < EAGER_CALLS:
             return None
         try:
-            if codes.is_cuda and not self.recordings:  # memory of no graph cannot be shared
+            if codes.is_cuda and not self.graphs:  # a pool without a graph cannot be shared
                 self.pool = torch.cuda.graph_pool_handle()
             with torch.inference_mode(False), torch.no_grad():
-                made = self.record(self.run, codes, self.pool)
-            made.reads = self.reads()
-            return made
+                graph = self.capture(self.run, codes, self.pool)
+            graph.referenced = self.referenced()
+            return graph
         except RuntimeError as error:
-            self.record = None
-            self.recordings.clear()
-            warnings.warn(f"passes run unrecorded: {error}", RuntimeWarning, stacklevel=3)
+            self.capture = None
+            self.graphs.clear()
+            text = f"no CUDA graphs, passes run eagerly: {error}"
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
             return None
 
 
-def _remember(known: OrderedDict[Key, Any], shape: Key, value: Any, most: int) -> None:
-    known[shape] = value
-    known.move_to_end(shape)
-    while len(known) > most:
-        known.popitem(last=False)
+def _store(cached: OrderedDict[Key, Any], shape: Key, value: Any, capacity: int) -> None:
+    cached[shape] = value
+    cached.move_to_end(shape)
+    while len(cached) > capacity:
+        cached.popitem(last=False)

@@ -1,7 +1,7 @@
-"""Low-rank adapters laid over a model's linear layers from outside, and merged into them.
+"""Low-rank adapters (LoRA) on a model's linear layers, and merging them into the weights.
 
 Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685,
-section 4.1: the effective weight is W + (alpha / rank) * B @ A. The model knows nothing of it.
+section 4.1: the effective weight is W + (alpha / rank) * B @ A. The models do not import this file.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ ORIGINAL_TARGETS = (
 
 @dataclass(frozen=True)
 class LoRAConfig:
-    """Which linear layers get an adapter, and how large; the defaults are the original's.
+    """Which linear layers get an adapter, and its size; the defaults are the original's.
 
-    rank: inner width of an adapter; alpha: its strength, the product is scaled by alpha / rank;
-    targets: endings of the names of the linear layers to adapt, on whole name parts.
+    Attributes:
+        rank: inner width of an adapter.
+        alpha: strength; the product B @ A is scaled by alpha / rank.
+        targets: suffixes of the names of the linear layers to adapt, on whole name parts.
     """
 
     rank: int = 8
@@ -45,12 +47,12 @@ class LoRAConfig:
 
     @property
     def scale(self) -> float:
-        """What the product B @ A is multiplied by."""
+        """Return the factor of the product B @ A."""
         return self.alpha / self.rank
 
 
-class Adapted(nn.Module):
-    """A linear layer with an adapter over it: base(x) + scale * B A x; the base is untouched."""
+class LoRALinear(nn.Module):
+    """A linear layer with an adapter: base(x) + scale * B A x; the base does not change."""
 
     def __init__(self, base: nn.Linear, config: LoRAConfig, rng: torch.Generator | None) -> None:
         super().__init__()
@@ -64,12 +66,12 @@ class Adapted(nn.Module):
         self.lora_B = nn.Parameter(weight.new_zeros(base.out_features, config.rank))
 
     def forward(self, x: Tensor) -> Tensor:
-        """float (..., in) to float (..., out)."""
+        """Map float (..., in) to float (..., out)."""
         return self.base(x) + self.scale * linear(linear(x, self.lora_A), self.lora_B)
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        """The base layer itself, with the adapter added to its weight in place."""
+        """Add the adapter to the base layer's weight, in place, and return the base layer."""
         self.base.weight.add_(self.lora_B @ self.lora_A, alpha=self.scale)
         return self.base
 
@@ -77,55 +79,62 @@ class Adapted(nn.Module):
 def apply(
     model: nn.Module, config: LoRAConfig | None = None, rng: torch.Generator | None = None
 ) -> None:
-    """Lay an adapter over every linear layer of `model` that the config names, in place.
+    """Add an adapter to every linear layer of `model` that the config names, in place.
 
-    All adapters start without effect (B = 0). rng (CPU) draws A, as training needs; without it A
-    is 0 too, to be filled by :func:`load`. Everything but the adapters is frozen. Raises
-    ValueError when a target names no linear layer or the model has adapters already.
+    All adapters start without effect (B = 0). Everything but the adapters is frozen.
+
+    Args:
+        model: the model to adapt.
+        config: None takes the defaults.
+        rng: a CPU generator that initialises A, as training needs; None sets A to 0, to be
+            replaced by :func:`load`.
+
+    Raises:
+        UserError: when a target matches no linear layer or the model has adapters already.
     """
     config = config or LoRAConfig()
-    if next(_adapted(model), None) is not None:
+    if next(_lora_layers(model), None) is not None:
         raise UserError("the model has LoRA adapters already; merge or remove them first")
     linears = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     for target in config.targets:
-        if not any(_names(target, name) for name in linears):
-            raise UserError(f"LoRA target {target!r} names none of the linear layers: {linears}")
+        if not any(_matches(target, name) for name in linears):
+            raise UserError(f"LoRA target {target!r} matches none of the linear layers: {linears}")
     model.requires_grad_(False)
     for name in linears:
-        if any(_names(target, name) for target in config.targets):
+        if any(_matches(target, name) for target in config.targets):
             layer = model.get_submodule(name)
             assert isinstance(layer, nn.Linear)
-            _replace(model, name, Adapted(layer, config, rng))
+            _replace(model, name, LoRALinear(layer, config, rng))
 
 
 def merge(model: nn.Module) -> None:
-    """Add every adapter to the weight below it and take the adapters off, in place.
+    """Merge every adapter into the weight of its layer and remove the adapters, in place.
 
     The output stays the same to float accuracy; all parameters are trainable again.
     """
-    for name, layer in list(_adapted(model)):
+    for name, layer in list(_lora_layers(model)):
         _replace(model, name, layer.merged())
     model.requires_grad_(True)
 
 
 def remove(model: nn.Module) -> None:
-    """Take the adapters off without a trace; all parameters are trainable again."""
-    for name, layer in list(_adapted(model)):
+    """Remove the adapters without merging them; all parameters are trainable again."""
+    for name, layer in list(_lora_layers(model)):
         _replace(model, name, layer.base)
     model.requires_grad_(True)
 
 
 def parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    """The adapters' parameters: what fine-tuning trains."""
-    for _, layer in _adapted(model):
+    """Iterate over the adapters' parameters: what fine-tuning trains."""
+    for _, layer in _lora_layers(model):
         yield layer.lora_A
         yield layer.lora_B
 
 
 def state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """The adapters alone: `<layer>.lora_A` (rank, in) and `<layer>.lora_B` (out, rank)."""
+    """Return the adapters only: `<layer>.lora_A` (rank, in) and `<layer>.lora_B` (out, rank)."""
     state: dict[str, Tensor] = {}
-    for name, layer in _adapted(model):
+    for name, layer in _lora_layers(model):
         state[f"{name}.lora_A"] = layer.lora_A.detach()
         state[f"{name}.lora_B"] = layer.lora_B.detach()
     return state
@@ -133,14 +142,15 @@ def state_dict(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Fill the adapters of `model` from what :func:`state_dict` gave.
+    """Load the adapters of `model` from a dictionary made by :func:`state_dict`.
 
-    Raises ValueError, and changes nothing, when a name or a shape does not fit.
+    Raises:
+        UserError: when a name or a shape does not match; the model is unchanged then.
     """
     own = state_dict(model)
-    strange = sorted(own.keys() ^ state.keys())
-    if strange:
-        raise UserError(f"LoRA layers do not fit the model; on one side only: {strange[:4]}")
+    unmatched = sorted(own.keys() ^ state.keys())
+    if unmatched:
+        raise UserError(f"LoRA layers do not fit the model; on one side only: {unmatched[:4]}")
     for name, value in state.items():
         if value.shape != own[name].shape:
             found, allowed = tuple(value.shape), tuple(own[name].shape)
@@ -149,10 +159,15 @@ def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         own[name].copy_(value)
 
 
-def config_of(state: Mapping[str, Tensor], alpha: float = 1.0) -> LoRAConfig:
-    """The config under which :func:`load` takes `state`: its rank, and its layers by full name.
+def config_from_state(state: Mapping[str, Tensor], alpha: float = 1.0) -> LoRAConfig:
+    """Return the config that matches a state: its rank, and its layers by full name.
 
-    Raises ValueError when there are no adapters or their ranks differ.
+    Args:
+        state: adapters as made by :func:`state_dict`.
+        alpha: the strength, which a state does not contain.
+
+    Raises:
+        UserError: when there are no adapters or their ranks differ.
     """
     names = [name[: -len(".lora_A")] for name in state if name.endswith(".lora_A")]
     ranks = {state[f"{name}.lora_A"].shape[0] for name in names}
@@ -161,13 +176,13 @@ def config_of(state: Mapping[str, Tensor], alpha: float = 1.0) -> LoRAConfig:
     return LoRAConfig(rank=ranks.pop(), alpha=alpha, targets=tuple(names))
 
 
-def _names(target: str, name: str) -> bool:
+def _matches(target: str, name: str) -> bool:
     return f".{name}".endswith(f".{target}")
 
 
-def _adapted(model: nn.Module) -> Iterator[tuple[str, Adapted]]:
+def _lora_layers(model: nn.Module) -> Iterator[tuple[str, LoRALinear]]:
     for name, layer in model.named_modules():
-        if isinstance(layer, Adapted):
+        if isinstance(layer, LoRALinear):
             yield name, layer
 
 

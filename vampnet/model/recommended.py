@@ -1,9 +1,9 @@
 """Recommended sampling: the settings a model was tuned with, which travel with the model.
 
 A model folder's ``config.json`` holds them under ``sampling``, as transformers' models carry a
-``generation_config.json``. Beside the default there are profiles for kinds of prompts that need
-other settings; a preset names the profile of its prompt. Models without such an entry, the
-original VampNet's files among them, take the settings of their authors (:data:`FAMILY`).
+``generation_config.json``. Besides the default there are profiles for kinds of prompts that need
+other settings; a preset names the profile of its prompt. Models without such an entry, including
+the original VampNet's files, take the settings of the paper's authors (:data:`FAMILY`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 from vampnet.model import Sampling
 from vampnet.system.errors import UserError
 
-# Kinds of prompts, beside the default (something is kept throughout).
+# Kinds of prompts, besides the default (something is kept throughout).
 PROFILES = {
     "sparse": "little is kept throughout",
-    "gaps": "long stretches without anything kept",
+    "gaps": "long spans without anything kept",
     "unprompted": "nothing is kept",
 }
 
@@ -27,8 +27,10 @@ PROFILES = {
 class RecommendedSampling:
     """Sampling settings of a model.
 
-    default: for prompts that keep something throughout. profiles: for each kind of prompt in
-    :data:`PROFILES`, the fields that differ. source: "model" or "family".
+    Attributes:
+        default: for prompts that keep something throughout.
+        profiles: for each kind of prompt in :data:`PROFILES`, the fields that differ.
+        source: "model" or "family".
     """
 
     default: Sampling = field(default_factory=Sampling)
@@ -38,7 +40,12 @@ class RecommendedSampling:
     def resolve(self, profile: str = "", *overrides: Mapping[str, Any]) -> Sampling:
         """Return the settings of a profile with ``overrides`` on top, the last one winning.
 
-        Raises UserError for an unknown profile or field, and for a value out of range.
+        Args:
+            profile: a key of :data:`PROFILES`, or "" for the default.
+            overrides: values by field name.
+
+        Raises:
+            UserError: for an unknown profile or field, and for a value out of range.
         """
         check_profile(profile)
         merged = dict(self.profiles.get(profile, {}))
@@ -56,8 +63,9 @@ class RecommendedSampling:
     def from_config(cls, entry: object) -> RecommendedSampling:
         """Read the entry of ``config.json``; None gives :data:`FAMILY`.
 
-        Raises UserError for an entry of another form, an unknown profile or field, and a value out
-        of range.
+        Raises:
+            UserError: for an entry of another form, an unknown profile or field, and a value out of
+                range.
         """
         if entry is None:
             return FAMILY
@@ -66,14 +74,14 @@ class RecommendedSampling:
         default, profiles = entry.get("default", {}), entry.get("profiles", {})
         if not isinstance(profiles, Mapping):
             raise UserError(f"profiles is {profiles!r:.80}; it must be a table")
-        made = cls(
+        recommended = cls(
             Sampling(**check_fields(default)),
             {check_profile(name): check_fields(values) for name, values in profiles.items()},
             "model",
         )
-        for name in made.profiles:
-            made.resolve(name)
-        return made
+        for name in recommended.profiles:
+            recommended.resolve(name)
+        return recommended
 
 
 def check_profile(name: object) -> str:

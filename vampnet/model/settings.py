@@ -10,23 +10,30 @@ from vampnet.system.errors import UserError
 from vampnet.system.settings_table import setting
 
 MAX_STEPS = 1000
-LEAST_TEMPERATURE = 1e-20  # below, only the likeliest token can come, and a quotient may overflow
+MIN_TEMPERATURE = 1e-20  # below, only the argmax can be sampled, and a quotient may overflow
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the holes are filled.
+    """How the masked positions are sampled.
 
-    steps, fine_steps: passes of the coarse and of the coarse-to-fine model.
-    temperature: of the token distribution; 0 (and what is below 1e-20) takes the likeliest token.
-    mask_temperature: scale of the annealed Gumbel noise in the confidence; larger = more random
-    order. typical_mass: probability mass kept by typical filtering (0 = off), of which at least
-    ``typical_min_tokens`` tokens stay. top_p: nucleus mass (0 = off). sample_cutoff: share of the
-    passes that sample; later ones take the likeliest token. The last pass keeps whatever it draws
-    (a quarter of the holes with 6 passes), so with few passes a cutoff takes the worst draws away.
-    by_codebook: fix every hole of a codebook before any of the next one, which refines it, as
-    SoundStorm does (arXiv 2305.09636, section 3.3); else the surest of all codebooks go first.
-    mean_pull: how far a chosen token goes towards the mean of all, see :func:`pull_to_mean`.
+    Attributes:
+        steps: passes of the coarse model.
+        fine_steps: passes of the coarse-to-fine model.
+        temperature: of the token distribution; 0 (and values below 1e-20) takes the argmax.
+        mask_temperature: scale of the annealed Gumbel noise in the confidence; larger = more
+            random order.
+        typical_mass: probability mass kept by typical filtering, 0..1; 0 = off.
+        typical_min_tokens: tokens that typical filtering keeps at least.
+        top_p: probability mass of nucleus sampling, 0..1; 0 = off.
+        sample_cutoff: share of the passes that sample, 0..1; later ones take the argmax. The last
+            pass keeps every token it samples (a quarter of the positions with 6 passes), so with
+            few passes a cutoff removes the worst samples.
+        by_codebook: unmask every position of a codebook before any of the next one, which refines
+            it, as SoundStorm does (arXiv 2305.09636, section 3.3); otherwise the most confident
+            tokens of all codebooks come first.
+        mean_pull: how far a sampled token is moved towards the expected vector, 0..1; see
+            ``logit_filters.pull_to_mean``.
     """
 
     steps: int = setting(24, "N", "passes of the coarse model; more: slower, often cleaner")
@@ -64,12 +71,12 @@ class Sampling:
         check_setting("mean_pull", self.mean_pull, 0.0, 1.0)
         if not isinstance(self.by_codebook, bool):
             raise UserError(f"by_codebook is {self.by_codebook!r}; it must be True or False")
-        if self.temperature < LEAST_TEMPERATURE:
+        if self.temperature < MIN_TEMPERATURE:
             object.__setattr__(self, "temperature", 0.0)
 
 
 def check_setting(name: str, value: Any, low: float, high: float) -> None:
-    """UserError for a value of another type than ``low`` or outside ``low`` to ``high``."""
+    """Raise UserError for a value of another type than ``low`` or outside ``low`` to ``high``."""
     whole = isinstance(low, int)
     kind: Any = Integral if whole else Real
     if isinstance(value, bool) or not isinstance(value, kind):

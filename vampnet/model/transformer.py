@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vampnet.model.products import Linear
+from vampnet.model.matmul import Linear
 
-Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # query, key, value, bias
-GELU_SLOPE, GELU_CUBE = math.sqrt(2 / math.pi), 0.044715  # of GELU by tanh (arXiv 1606.08415)
+AttentionFn = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # query, key, value, bias
+GELU_SLOPE, GELU_CUBE = math.sqrt(2 / math.pi), 0.044715  # tanh approximation (arXiv 1606.08415)
 
 
 class RMSNorm(nn.Module):
@@ -28,10 +28,10 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: float (..., D). Returns the same shape and format."""
+        """Normalise float (..., D); same shape and dtype."""
         shape = self.weight.shape
         if x.dtype != torch.float32:
-            return F.rms_norm(x, shape, self.weight, self.eps)  # in one kernel, sums in float32
+            return F.rms_norm(x, shape, self.weight, self.eps)  # one kernel, sums in float32
         return self.weight * F.rms_norm(x, shape, eps=self.eps)
 
 
@@ -46,17 +46,25 @@ class Attention(nn.Module):
         self.value = Linear(dim, dim, bias=False)
         self.output = Linear(dim, dim, bias=False)
         self.fused: nn.Module | None = None
-        self.attend: Attend | None = None  # in place of the library's, for inference
+        self.attention_fn: AttentionFn | None = None  # replaces torch's, for inference
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """x: (B, T, D), bias: (1, heads, T, T) added to the scaled scores. Returns (B, T, D)."""
+        """Attend over all positions.
+
+        Args:
+            x: float (B, T, D).
+            bias: float (1, heads, T, T), added to the scaled scores.
+
+        Returns:
+            float (B, T, D).
+        """
         batch, frames, dim = x.shape
         q, k, v = (
             part.view(batch, frames, self.n_heads, -1).transpose(1, 2) for part in self._project(x)
         )
         dropout = self.dropout if self.training else 0.0
-        if self.attend is not None:
-            y = self.attend(q, k, v, bias)
+        if self.attention_fn is not None:
+            y = self.attention_fn(q, k, v, bias)
         else:
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
         return self.output(y.transpose(1, 2).reshape(batch, frames, dim))
@@ -67,7 +75,7 @@ class Attention(nn.Module):
         return self.query(x), self.key(x), self.value(x)
 
     def fuse(self) -> None:
-        """Make one layer of query, key and value, in place: faster, for inference only."""
+        """Fuse query, key and value into one layer, in place: faster, for inference only."""
         parts = (self.query, self.key, self.value)
         weights = [part.get_parameter("weight").detach() for part in parts]
         dim = weights[0].shape[1]
@@ -87,7 +95,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: float (..., D). Returns the same shape."""
+        """Map float (..., D) to the same shape."""
         signal, gate = self.up(x).chunk(2, dim=-1)
         return self.down(self.dropout(_gated(signal, gate)))
 
@@ -95,17 +103,17 @@ class FeedForward(nn.Module):
 def _gated(signal: Tensor, gate: Tensor) -> Tensor:
     """signal * GELU(gate), tanh-approximated: 0.5 x (1 + tanh z) is x / (1 + exp(-2 z)).
 
-    On a CPU, torch's gelu and sigmoid round the last values of each thread's share otherwise than
+    On a CPU, torch's gelu and sigmoid round the last values of each thread's share differently from
     the rest, so that an item would depend on its batch and on the threads; exp does not.
     """
     if torch.is_grad_enabled() or gate.device.type != "cpu":
         return signal * F.gelu(gate, approximate="tanh")
     x = gate.float()
-    made = x.square().mul_(-2 * GELU_SLOPE * GELU_CUBE).sub_(2 * GELU_SLOPE).mul_(x).exp_().add_(1)
-    return torch.div(x, made, out=made).mul_(signal).to(signal.dtype)
+    y = x.square().mul_(-2 * GELU_SLOPE * GELU_CUBE).sub_(2 * GELU_SLOPE).mul_(x).exp_().add_(1)
+    return torch.div(x, y, out=y).mul_(signal).to(signal.dtype)
 
 
-class Layer(nn.Module):
+class TransformerLayer(nn.Module):
     """One transformer layer: attention, then feed-forward, each on a normed residual branch."""
 
     def __init__(self, dim: int, n_heads: int, dropout: float):
@@ -117,6 +125,6 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """x: float (B, T, D), bias: (1, heads, T, T), as in attention. Returns (B, T, D)."""
+        """Map float (B, T, D) to the same shape; bias: float (1, heads, T, T), as in attention."""
         x = x + self.dropout(self.attention(self.norm_1(x), bias))
         return x + self.dropout(self.feed_forward(self.norm_2(x)))

@@ -1,8 +1,8 @@
 """Generation over audio of any length: both models, window by window.
 
-Audio longer than a model's context length is done in two batched passes: every other window first,
-each with context on both sides, then the windows between, which see their finished neighbours. So
-no window lacks context.
+Audio longer than a model's context length is generated in two batched passes: every other window
+first, each with context on both sides, then the windows between them, whose neighbours are complete
+by then. So no window lacks context.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from torch import Tensor
 
 from vampnet.model import Sampling, generate
 from vampnet.model.vampnet import VampNet
-from vampnet.model.windows import Stretch, batches, needed, stretches
+from vampnet.model.windows import Window, batch_windows, split_windows, windows_to_fill
 from vampnet.system.random_streams import random_stream
 
-COARSE_WINDOW = 575  # frames (10 s) the published coarse model was trained on
-FINE_WINDOW = 173  # frames (3 s) the published coarse-to-fine model was trained on
+COARSE_WINDOW = 575  # frames (10 s): context length of the published coarse model
+FINE_WINDOW = 173  # frames (3 s): context length of the published coarse-to-fine model
 
-Progress = Callable[[int, int], None]
+StepCallback = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """One model over some windows; masked: bool (N, T), the positions this stage fills."""
+class _WindowPass:
+    """One model over some windows; masked: bool (N, T), the positions this stage generates."""
 
     model: VampNet
     masked: Tensor
-    batches: list[list[Stretch]]
+    batches: list[list[Window]]
     steps: int
     place: tuple[int, int]
 
 
-class _Counter:
-    """Adds the steps of many calls up to one progress."""
+class _StepCounter:
+    """Adds the steps of many calls up to one progress count."""
 
-    def __init__(self, total: int, on_step: Progress | None):
+    def __init__(self, total: int, on_step: StepCallback | None):
         self.done, self.total, self.on_step = 0, total, on_step
 
-    def of(self, steps: int) -> Progress:
+    def callback(self, steps: int) -> StepCallback:
         base = self.done
         self.done += steps
 
@@ -62,7 +62,7 @@ def generate_windowed(
     *,
     takes: int = 1,
     loop: bool = False,
-    on_step: Progress | None = None,
+    on_step: StepCallback | None = None,
 ) -> Tensor:
     """Fill the masked positions with the coarse, then the coarse-to-fine model.
 
@@ -71,17 +71,17 @@ def generate_windowed(
         codes: int64 (C, N, T) on the models' device.
         mask: bool (N, T) on the CPU, True = generate.
         sampling: settings of both stages.
-        seed: every take, stage and window draws from a stream of its own.
+        seed: every take, stage and window has its own generator derived from it.
         takes: variations generated as one batch.
         loop: windows wrap around the end of the audio.
-        on_step: called as ``on_step(done, total)`` at least once per sampling step.
+        on_step: called as ``on_step(done, total)`` at least once per step.
 
     Returns:
         int64 (takes * C, N', T), N' the codebooks of the last model.
     """
     codes = codes.repeat(takes, 1, 1)
     passes = _passes(coarse, c2f, codes, mask, loop, sampling)
-    counter = _Counter(sum(p.steps * len(p.batches) for p in passes), on_step)
+    counter = _StepCounter(sum(p.steps * len(p.batches) for p in passes), on_step)
     unfilled = mask.clone()
     for p in passes:
         n = p.model.config.n_codebooks
@@ -91,10 +91,9 @@ def generate_windowed(
                 [random_stream(seed, *p.place, take, w.keep_from) for w in batch]
                 for take in range(takes)
             ]
-            codes[:, :n] = _fill_batch(
-                p.model, codes[:, :n], masked, batch, sampling, p.steps, streams,
-                counter.of(p.steps),
-            )  # fmt: skip
+            done = counter.callback(p.steps)
+            inputs = codes[:, :n]
+            codes[:, :n] = _fill_batch(p, inputs, masked, batch, sampling, streams, done)
             for w in batch:
                 kept = w.kept(codes.shape[-1])
                 unfilled[:n, kept] &= ~p.masked[:, kept]
@@ -108,8 +107,8 @@ def _passes(
     mask: Tensor,
     loop: bool,
     sampling: Sampling,
-) -> list[_Pass]:
-    """What each model has to fill, in order: coarse, then fine, each in two passes."""
+) -> list[_WindowPass]:
+    """The passes of each model in order: coarse, then fine, two each."""
     stages = [(coarse, COARSE_WINDOW, sampling.steps)]
     if c2f is not None:
         stages.append((c2f, FINE_WINDOW, sampling.fine_steps))
@@ -118,42 +117,41 @@ def _passes(
         masked = mask[: model.config.n_codebooks].clone()
         masked[: model.config.n_conditioning_codebooks] = False
         window = model.config.window_frames or usual_window
-        for number, windows in enumerate(stretches(codes.shape[-1], window, loop)):
-            groups = batches(needed(windows, masked), len(codes))
-            found.append(_Pass(model, masked, groups, steps, (stage, number)))
+        for number, windows in enumerate(split_windows(codes.shape[-1], window, loop)):
+            groups = batch_windows(windows_to_fill(windows, masked), len(codes))
+            found.append(_WindowPass(model, masked, groups, steps, (stage, number)))
     return found
 
 
 def _fill_batch(
-    model: VampNet,
+    p: _WindowPass,
     codes: Tensor,
     masked: Tensor,
-    batch: list[Stretch],
+    batch: list[Window],
     sampling: Sampling,
-    steps: int,
     streams: list[list[torch.Generator]],
-    on_step: Progress,
+    on_step: StepCallback,
 ) -> Tensor:
-    """Fill the kept part of each window; returns new codes.
+    """Generate the kept part of each window; returns new codes.
 
-    codes: (items, N, T); masked: (N, T) on the CPU; streams[take][window]. The batch is ordered by
-    take, window, channel.
+    codes: int64 (items, N, T); masked: bool (N, T) on the CPU; streams[take][window]. The batch is
+    ordered by take, window, channel.
     """
     n_frames, takes = codes.shape[-1], len(streams)
     index = torch.stack([w.frames(n_frames) for w in batch])
     inside = masked[:, index].transpose(0, 1).to(codes.device)  # (windows, N, length)
     index = index.to(codes.device)
     n_codebooks, length = codes.shape[1], index.shape[1]
-    seen = codes[:, :, index].unflatten(0, (takes, -1))  # (takes, C, N, windows, length)
-    seen = seen.permute(0, 3, 1, 2, 4).reshape(-1, n_codebooks, length)
+    inputs = codes[:, :, index].unflatten(0, (takes, -1))  # (takes, C, N, windows, length)
+    inputs = inputs.permute(0, 3, 1, 2, 4).reshape(-1, n_codebooks, length)
     n_channels = codes.shape[0] // takes
     inside = inside[None, :, None].expand(takes, -1, n_channels, -1, -1)
     inside = inside.reshape(-1, n_codebooks, length)
     rng = [generator for take in streams for generator in take]
-    made = generate(model, seen, inside, sampling, rng, on_step, steps=steps)
-    made = made.view(takes, len(batch), n_channels, n_codebooks, length)
+    generated = generate(p.model, inputs, inside, sampling, rng, on_step, steps=p.steps)
+    generated = generated.view(takes, len(batch), n_channels, n_codebooks, length)
     result = codes.clone()
     for i, w in enumerate(batch):
         kept = slice(w.keep_from - w.start, w.keep_to - w.start)
-        result[:, :, index[i, kept]] = made[:, i, :, :, kept].flatten(0, 1)
+        result[:, :, index[i, kept]] = generated[:, i, :, :, kept].flatten(0, 1)
     return result

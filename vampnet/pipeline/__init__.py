@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from vampnet.pipeline.arguments import DRAWN_SEEDS, MAX_SEED, checked_seed, take_files
+from vampnet.pipeline.arguments import MAX_SEED, RANDOM_SEED_LIMIT, checked_seed, take_files
 from vampnet.pipeline.pipeline import Pipeline
 from vampnet.pipeline.results import Vamp, Variation
-from vampnet.pipeline.vamp_pipeline import make_ready
+from vampnet.pipeline.vamp_pipeline import optimize_for_inference
 
 __all__ = [
-    "DRAWN_SEEDS",
+    "RANDOM_SEED_LIMIT",
     "MAX_SEED",
     "Pipeline",
     "Vamp",
     "Variation",
     "checked_seed",
-    "make_ready",
+    "optimize_for_inference",
     "take_files",
 ]

@@ -1,4 +1,4 @@
-"""Checks of the pipeline's arguments; each mistake is named with the value seen and allowed."""
+"""Checks of the pipeline's arguments; each error has the value seen and the values allowed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from vampnet.prompt import Prompt
 from vampnet.system.errors import UserError
 
 MAX_SEED = 2**63 - 1
-DRAWN_SEEDS = 2**31  # seeds drawn here stay short enough to be typed again
+RANDOM_SEED_LIMIT = 2**31  # random seeds are short enough to be typed again
 
 
 def checked_seed(seed: int | None) -> int:
-    """Return the seed, 0 to 2^63 - 1, or a drawn one for None; UserError for any other."""
+    """Return the seed, 0 to 2^63 - 1, or a random one for None; UserError for any other value."""
     if seed is None:
-        return secrets.randbelow(DRAWN_SEEDS)
+        return secrets.randbelow(RANDOM_SEED_LIMIT)
     if not 0 <= whole_number("seed", seed) <= MAX_SEED:
         raise UserError(f"seed is {seed}; allowed is 0 to {MAX_SEED}")
     return seed
@@ -44,7 +44,7 @@ def whole_number(name: str, value: object, least: int | None = None) -> int:
 def check_types(
     audio: object, prompt: object, sampling: object, bpm: object, beat_offset_s: object
 ) -> None:
-    """UserError for arguments of another type."""
+    """Raise UserError for arguments of another type."""
     for name, value, kind in (
         ("audio", audio, Tensor),
         ("prompt", prompt, Prompt),
@@ -58,17 +58,17 @@ def check_types(
 
 
 def check_audio(audio: Tensor) -> None:
-    """UserError for audio that is not finite float32 (C, 1, S)."""
+    """Raise UserError for audio that is not finite float32 (C, 1, S)."""
     if audio.dim() != 3 or audio.shape[1] != 1 or 0 in audio.shape:
         raise UserError(f"audio has shape {tuple(audio.shape)}; allowed is (channels, 1, samples)")
     if audio.dtype != torch.float32:
         raise UserError(f"audio is {audio.dtype}; it must be torch.float32")
     if not all_finite(audio):
-        raise UserError("the audio holds values that are not finite numbers (NaN or infinity)")
+        raise UserError("the audio has values that are not finite numbers (NaN or infinity)")
 
 
 def check_codebooks(prompt: Prompt, n_codebooks: int) -> None:
-    """UserError for a prompt that keeps more codebooks than the codec has."""
+    """Raise UserError for a prompt that keeps more codebooks than the codec has."""
     for name in ("codebooks_kept", "compression"):
         value = getattr(prompt, name)
         if value is not None and value > n_codebooks:

@@ -20,10 +20,10 @@ from vampnet.audio import Region
 from vampnet.audio.arrays import from_array, to_array
 from vampnet.model import Sampling
 from vampnet.model.precision import choose_precision
-from vampnet.model.windowed_generation import Progress
+from vampnet.model.windowed_generation import StepCallback
 from vampnet.pipeline.arguments import checked_seed, take_files, whole_number
 from vampnet.pipeline.results import Variation
-from vampnet.pipeline.vamp_pipeline import VampPipeline, make_ready
+from vampnet.pipeline.vamp_pipeline import VampPipeline, optimize_for_inference
 from vampnet.presets import DEFAULT_PRESET, Preset, preset_of
 from vampnet.prompt import Prompt
 from vampnet.prompt.beats import Beats
@@ -50,8 +50,8 @@ class Pipeline(VampPipeline):
                 of this project's or the original VampNet's files.
             device: "auto" (CUDA, else Apple's MPS, else the CPU) or a torch device.
             precision: of the transformer's layers: "float32", "int8" (CPU), "bfloat16" or "auto".
-            keep_weights: keep the float32 weights beside those of ``precision``, so that the models
-                can be saved and trained; False saves that memory (servers, the command).
+            keep_weights: keep the float32 weights as well as those of ``precision``, so that the
+                models can be saved and trained; False saves that memory (servers, the command).
 
         Raises:
             UserError: for a model that cannot be loaded, an unknown precision, and a device that
@@ -60,19 +60,23 @@ class Pipeline(VampPipeline):
         device = choose_device(device)
         folder = checkpoints.resolve(name_or_folder)
         parts = checkpoints.load_folder(folder, device)
-        choose_precision(parts.coarse, precision, device)  # an unknown name is refused now
-        made = cls(
+        choose_precision(parts.coarse, precision, device)  # fail early
+        pipeline = cls(
             parts.codec, parts.coarse, parts.c2f, folder.resolve().name, precision=precision,
             recommended=parts.recommended,
         )  # fmt: skip
         if not keep_weights:
-            for model in filter(None, (made.coarse, made.c2f)):
-                make_ready(model, device, precision)
-            made.precision = None
-        return made
+            for model in filter(None, (pipeline.coarse, pipeline.c2f)):
+                optimize_for_inference(model, device, precision)
+            pipeline.precision = None
+        return pipeline
 
     def save(self, folder: str | Path) -> Path:
-        """Write a folder that :meth:`from_pretrained` reads; OSError where the disk is full."""
+        """Write a folder that :meth:`from_pretrained` reads, and return it.
+
+        Raises:
+            OSError: where the disk is full.
+        """
         metadata = {"saved_from": self.name}
         return checkpoints.save_folder(
             folder, self.codec, self.coarse, self.c2f, metadata=metadata, sampling=self.recommended
@@ -151,7 +155,7 @@ class Pipeline(VampPipeline):
         beats: Beats | None = None,
         mono: bool = False,
         match_loudness: bool = True,
-        on_step: Progress | None = None,
+        on_step: StepCallback | None = None,
     ) -> Variation:
         """Vary a region: same rate, channels, length and file format, another sound.
 
@@ -160,7 +164,7 @@ class Pipeline(VampPipeline):
             preset: a preset or its name.
             prompt, sampling: fields that take the place of the preset's, or a whole ``Prompt`` or
                 ``Sampling``. Sampling: these > the preset's > the model's > the family's.
-            seed: the same seed gives the same result on the same machine; None draws one.
+            seed: the same seed gives the same result on the same machine; None = random.
             takes: independent variations from one batch.
             bpm, beat_offset_s: a beat grid (beats per minute, time of a downbeat in seconds) in
                 place of the beat tracker.

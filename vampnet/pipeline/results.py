@@ -18,8 +18,13 @@ from vampnet.prompt.beats import Beats
 class Vamp:
     """A variation at the codec's rate.
 
-    audio: float (takes, C, S). codes: int64 (takes * C, N, T), N the codebooks that are decoded;
-    without a coarse-to-fine model they are the coarse ones. mask: bool (N, T), True = generated.
+    Attributes:
+        audio: float (takes, C, S).
+        codes: int64 (takes * C, N, T), N the codebooks that are decoded; without a coarse-to-fine
+            model they are the coarse ones.
+        mask: bool (N, T), True = generated.
+        beats: the beats that were used, if any.
+        seed: the seed.
     """
 
     audio: Tensor
@@ -39,10 +44,19 @@ class Vamp:
 class Variation:
     """What `vary`, `vary_file` and `vary_region` return.
 
-    audio: the takes, of the kind, shape and sample rate of the input; with more than one take an
-    axis of takes comes first. regions: the takes as regions in the input's file format. codes:
-    int64 (takes * C, N, T). mask: bool (N, T), True = generated. prompt, sampling: what was used in
-    the end. files: what `vary_file` wrote. Of a batch, codes, mask and beats have an item each.
+    For a batch, codes, mask and beats have one entry per item.
+
+    Attributes:
+        audio: the takes, with the type, shape and sample rate of the input; more than one take
+            adds a first axis of takes.
+        regions: the takes as regions in the input's file format.
+        codes: int64 (takes * C, N, T).
+        mask: bool (N, T), True = generated.
+        beats: the beats that were used, if any.
+        seed: the seed that was used.
+        preset: name of the preset.
+        prompt, sampling: the settings that were used.
+        files: the files that `vary_file` wrote.
     """
 
     audio: Any

@@ -1,6 +1,6 @@
 """The exact layer of the pipeline: tensors at the codec's rate, a seed, no defaults.
 
-Encode, mask as the prompt says, fill the coarse codebooks, fill the fine ones, decode.
+Encode, build the mask from the prompt, generate the coarse codebooks, then the fine ones, decode.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from vampnet.audio import all_finite
 from vampnet.codec import Codec
 from vampnet.codec.circular import decode_circular, encode_circular
 from vampnet.model import Sampling, VampNet
-from vampnet.model.cuda_graphs import CudaRecording, RecordedPass
-from vampnet.model.precision import choose_precision, prepare
+from vampnet.model.cuda_graphs import CapturedGraph, GraphedForward
+from vampnet.model.precision import choose_precision, optimize_layers
 from vampnet.model.recommended import FAMILY, RecommendedSampling
 from vampnet.model.sampling import NOT_FINITE
-from vampnet.model.windowed_generation import Progress, generate_windowed
+from vampnet.model.windowed_generation import StepCallback, generate_windowed
 from vampnet.pipeline.arguments import (
     check_audio,
     check_codebooks,
@@ -37,23 +37,25 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-def make_ready(model: VampNet, device: str | torch.device, precision: str = "auto") -> None:
-    """Make a model that lies on ``device`` as fast there as it gets, in place; see `prepare`."""
-    prepare(model, choose_precision(model, precision, device))
+def optimize_for_inference(
+    model: VampNet, device: str | torch.device, precision: str = "auto"
+) -> None:
+    """Optimise a model for inference on the device it is on, in place.
+
+    Args:
+        model: it can no longer be saved or trained; see ``precision.optimize_layers``.
+        device: the model's device.
+        precision: "float32", "int8", "bfloat16" or "auto".
+    """
+    optimize_layers(model, choose_precision(model, precision, device))
     kind = torch.device(device).type
     if kind != "cpu":
-        record = CudaRecording if kind == "cuda" else None
-        model.hidden = RecordedPass(model.hidden, record, reads=model.kept)
+        capture = CapturedGraph if kind == "cuda" else None
+        model.hidden = GraphedForward(model.hidden, capture, referenced=model.cached_tensors)
 
 
 class VampPipeline:
-    """Codec, coarse and coarse-to-fine model, and the sampling they are recommended with.
-
-    ``c2f`` may be None: then only the coarse codebooks are decoded. ``precision``: None runs the
-    models as they are; a name (see :meth:`from_pretrained`) runs copies of them in it, made at the
-    first use and again after the weights have changed, so that the models themselves can be saved
-    and trained.
-    """
+    """Codec, coarse and coarse-to-fine model, and their recommended sampling."""
 
     def __init__(
         self,
@@ -65,7 +67,22 @@ class VampPipeline:
         recommended: RecommendedSampling = FAMILY,
         precision: str | None = None,
     ):
-        """UserError where the fine model is conditioned on more or fewer codebooks than exist."""
+        """Make a pipeline of models.
+
+        Args:
+            codec: the codec.
+            coarse: the coarse model.
+            c2f: the coarse-to-fine model; None = only the coarse codebooks are decoded.
+            name: shown in ``repr`` and stored by ``save``.
+            recommended: sampling settings of the models.
+            precision: None runs the models as they are; a name (see :meth:`from_pretrained`) runs
+                copies in that precision, made at the first use and again after the weights have
+                changed, so that the models themselves can be saved and trained.
+
+        Raises:
+            UserError: where the coarse-to-fine model is not conditioned on exactly the coarse
+                model's codebooks.
+        """
         if c2f is not None and c2f.n_conditioning_codebooks != coarse.config.n_codebooks:
             raise UserError(
                 f"the coarse model makes {coarse.config.n_codebooks} codebooks, the coarse-to-fine "
@@ -73,7 +90,7 @@ class VampPipeline:
             )
         self.codec, self.coarse, self.c2f, self.name = codec, coarse, c2f, name
         self.recommended, self.precision = recommended, precision
-        self._fast: tuple[tuple, VampNet, VampNet | None] | None = None
+        self._optimized: tuple[tuple, VampNet, VampNet | None] | None = None
 
     def __repr__(self) -> str:
         """Name and device."""
@@ -81,7 +98,7 @@ class VampPipeline:
 
     @property
     def device(self) -> torch.device:
-        """Where codec and models are."""
+        """The device of codec and models."""
         return self.codec.codebooks.device
 
     def to(self, device: str | torch.device) -> Self:
@@ -107,14 +124,14 @@ class VampPipeline:
         bpm: float | None = None,
         beat_offset_s: float = 0.0,
         beats: Beats | None = None,
-        on_step: Progress | None = None,
+        on_step: StepCallback | None = None,
     ) -> Vamp:
         """Vary ``audio``; the same seed gives the same result on the same machine.
 
         Args:
             audio: float32 (C, 1, S) at the codec's rate, one item per channel, about -24 LUFS.
                 Channels share mask and noise, so equal channels stay equal.
-            prompt, sampling, seed: what is kept, how the rest is sampled, where noise comes from.
+            prompt, sampling, seed: what is kept, how the rest is sampled, the seed of the noise.
             takes: independent variations from one batch.
             bpm, beat_offset_s, beats: see :meth:`beats`.
             on_step: called as ``on_step(done, total)`` at least once per sampling step; what it
@@ -139,16 +156,16 @@ class VampPipeline:
         codes = self._encode(inputs, prompt.loop)
         mask = self.mask(codes.shape[-1], prompt, seed, beats=beats, onsets_s=onsets_s)
         codes = self._fill(codes, mask, prompt.loop, sampling, seed, takes, on_step)
-        made = self._decode(codes, n_samples, prompt.loop).cpu()
-        if not all_finite(made):
+        decoded = self._decode(codes, n_samples, prompt.loop).cpu()
+        if not all_finite(decoded):
             raise RuntimeError(NOT_FINITE)
-        made = made.view(takes, -1, n_samples).expand(takes, n_channels, n_samples)
+        decoded = decoded.view(takes, -1, n_samples).expand(takes, n_channels, n_samples)
         codes = codes.unflatten(0, (takes, -1)).expand(-1, n_channels, -1, -1).flatten(0, 1)
-        audio, codes, mask = _plain(made, codes, mask[: codes.shape[1]])
+        audio, codes, mask = _contiguous_cpu(decoded, codes, mask[: codes.shape[1]])
         return Vamp(audio, codes, mask, beats, seed)
 
     def n_frames(self, n_samples: int, sample_rate: int) -> int:
-        """Frames T of the codes of ``n_samples`` samples at ``sample_rate`` Hz."""
+        """Return the number of frames T of ``n_samples`` samples at ``sample_rate`` Hz."""
         at_codec_rate = math.ceil(n_samples * self.codec.sample_rate / sample_rate)
         return math.ceil(at_codec_rate / self.codec.hop_length)
 
@@ -170,9 +187,17 @@ class VampPipeline:
     ) -> Tensor:
         """Return the mask of a prompt, bool (N, T), True = generate, N all codebooks of the codec.
 
-        The one place where a mask is built: a preview of it is the mask that is used. beats,
-        onsets_s: needed where the prompt keeps what is around them (``prompt.needs_beats``,
-        ``prompt.needs_onsets``). Raises UserError where they are missing.
+        Masks are built only here: a preview shows the mask that is used.
+
+        Args:
+            n_frames: T.
+            prompt: what is kept.
+            seed: of the random part of the mask.
+            beats: required where ``prompt.needs_beats``.
+            onsets_s: seconds; required where ``prompt.needs_onsets``.
+
+        Raises:
+            UserError: where beats or onsets are required and missing.
         """
         return prompt.mask(
             n_frames,
@@ -185,11 +210,11 @@ class VampPipeline:
         )[0]
 
     def _encode(self, audio: Tensor, loop: bool) -> Tensor:
-        """Codes (C, N, T) of float (C, 1, S)."""
+        """Codes, int64 (C, N, T), of float (C, 1, S)."""
         return encode_circular(self.codec, audio) if loop else self.codec.encode(audio)
 
     def _decode(self, codes: Tensor, n_samples: int, loop: bool) -> Tensor:
-        """Float (B, 1, S) of codes (B, N, T)."""
+        """Audio, float (B, 1, S), of codes (B, N, T)."""
         if loop:
             return decode_circular(self.codec, codes, n_samples)
         return self.codec.decode(codes, n_samples)
@@ -202,7 +227,7 @@ class VampPipeline:
         sampling: Sampling,
         seed: int,
         takes: int,
-        on_step: Progress | None,
+        on_step: StepCallback | None,
     ) -> Tensor:
         """Both stages. codes: (C, N, T); mask: (N, T) on the CPU. Returns (takes * C, N', T)."""
         coarse, c2f = self._inference_models()
@@ -211,21 +236,21 @@ class VampPipeline:
         )
 
     def _inference_models(self) -> tuple[VampNet, VampNet | None]:
-        """The models to run: as they are, or copies in ``precision`` of the present weights."""
+        """The models to run: as they are, or copies of the current weights in ``precision``."""
         if self.precision is None:
             return self.coarse, self.c2f
         models = [model for model in (self.coarse, self.c2f) if model is not None]
         state = tuple((p.data_ptr(), p._version) for model in models for p in model.parameters())
-        if self._fast is None or self._fast[0] != state:
+        if self._optimized is None or self._optimized[0] != state:
             with torch.inference_mode(False), torch.no_grad():
-                made = [copy.deepcopy(model).eval() for model in models]
-                for model in made:
-                    make_ready(model, self.device, self.precision)
-            self._fast = (state, made[0], made[1] if len(made) > 1 else None)
-        return self._fast[1:]
+                copies = [copy.deepcopy(model).eval() for model in models]
+                for model in copies:
+                    optimize_for_inference(model, self.device, self.precision)
+            self._optimized = (state, copies[0], copies[1] if len(copies) > 1 else None)
+        return self._optimized[1:]
 
 
-def _plain(*tensors: Tensor) -> list[Tensor]:
+def _contiguous_cpu(*tensors: Tensor) -> list[Tensor]:
     """Contiguous copies outside of inference mode, on the CPU."""
     with torch.inference_mode(False):
         return [torch.empty(t.shape, dtype=t.dtype).copy_(t) for t in tensors]

@@ -1,8 +1,8 @@
-"""The process's allocator: freed memory that is kept for the next tensors.
+"""Allocator settings of the process: keep freed memory for the next tensors.
 
-A pass allocates and frees tensors of 3 to 30 MB. By default glibc hands such memory back to the
-system at once, which then clears every page anew: a twentieth of the time of a request
-(docs/benchmarks.md).
+A forward pass allocates and frees tensors of 3 to 30 MB. By default glibc returns such memory to
+the system at once, which then clears every page again at the next allocation: a twentieth of the
+time of a request (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import ctypes
 import os
 
-KEPT_BYTES = 512 << 20  # freed memory at the heap's end that is not handed back
-FROM_HEAP_BYTES = 256 << 20  # larger blocks come from the system and go back to it alone
+KEPT_BYTES = 512 << 20  # freed memory at the end of the heap that is not returned
+FROM_HEAP_BYTES = 256 << 20  # larger blocks are mapped separately
 # mallopt's parameters, from malloc.h
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
@@ -19,8 +19,11 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 def keep_freed_memory() -> bool:
     """Make glibc keep up to ``KEPT_BYTES`` of freed memory, in one heap for all threads.
 
-    For the whole process, so commands call it and the library does not. Does nothing, and returns
-    False, with another C library or where the environment already tunes the allocator.
+    This affects the whole process, so commands call it and the library does not.
+
+    Returns:
+        False, without effect, with another C library or where the environment configures the
+        allocator already.
     """
     tuned = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")) for name in os.environ)
     if tuned or not _is_glibc():
@@ -33,5 +36,5 @@ def keep_freed_memory() -> bool:
 def _is_glibc() -> bool:
     try:
         return str(os.confstr("CS_GNU_LIBC_VERSION")).startswith("glibc")
-    except (AttributeError, OSError, ValueError):  # no such name, or no such call, here
+    except (AttributeError, OSError, ValueError):  # not available on this system
         return False

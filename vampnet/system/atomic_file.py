@@ -1,7 +1,7 @@
-"""A file that appears whole or not at all, and in which no failed write is forgotten.
+"""Atomic writes: a file appears complete or not at all, and write errors are not lost.
 
-An encoder does not tell of a write that fails in its last flush, or tells of it as something else.
-A full disk must not pass for a written file, nor take the place of the one that was there.
+Encoders do not report a write that fails in their last flush, or report it as another error. A full
+disk must neither count as success nor replace an existing file.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 
 class PartFile(FileIO):
-    """A new file for an encoder to write in; remembers the first error, which encoders ignore."""
+    """A new file for an encoder to write to; keeps the first error, which encoders ignore."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "x+")
         self._error: BaseException | None = None
 
     def write(self, data: Buffer, /) -> int:
-        """Write all bytes, or those before the first error and none after it; returns how many."""
+        """Write all bytes, or those before the first error; returns how many were written."""
         left = whole = memoryview(data)
         try:
             while left and self._error is None:
                 left = left[super().write(left) or 0 :]
-        except BaseException as error:  # Ctrl-C too: raised here it would end in the encoder's C
+        except BaseException as error:  # Ctrl-C too: the encoder's C code would discard it
             self._error = error
         return len(whole) - len(left)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a byte; returns where the file then stands."""
+        """Seek to a byte; returns the new position."""
         try:
             return super().seek(offset, whence)
         except BaseException as error:
@@ -48,21 +48,26 @@ class PartFile(FileIO):
             return self.tell()
 
     def check(self) -> None:
-        """Raise the first error, where there was one."""
+        """Raise the first error, if there was one."""
         if self._error is not None:
             raise self._error
 
 
 @contextmanager
-def whole(target: Path) -> Iterator[PartFile]:
-    """A file to write, which takes the place of `target` (absolute, no link) and its mode.
+def atomic_file(target: Path) -> Iterator[PartFile]:
+    """Open a file that replaces `target` at the end and gets its mode.
 
-    Raises the first error of a write, whatever the encoder made of it. On any error nothing is left
-    behind and what lay at `target` stays.
+    On any error the temporary file is removed and `target` is unchanged.
+
+    Args:
+        target: an absolute path, not a link.
+
+    Raises:
+        OSError: the first error of a write, even where the encoder ignored it.
     """
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with PartFile(part) as file:  # closing it tells, too, of a disk elsewhere that is full
+        with PartFile(part) as file:  # closing may report a full network disk, too
             try:
                 yield file
             finally:
@@ -75,12 +80,14 @@ def whole(target: Path) -> Iterator[PartFile]:
 
 
 @contextmanager
-def whole_path(path: Path) -> Iterator[Path]:
-    """A place for a writer that opens it by name: it becomes ``path`` once all is done.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path, for writers that open files by name; it is renamed to ``path``.
 
-    On any error it is deleted, and what lay at ``path`` stays. The file gets the rights of any new
-    file: safetensors gives its own to the owner alone. Raises OSError, naming ``path``, where it
-    cannot be written, whatever the writer makes of that.
+    On any error it is deleted and ``path`` is unchanged. The file gets the usual permissions of a
+    new file, where safetensors would allow the owner only.
+
+    Raises:
+        OSError: naming ``path``, where it cannot be written, whatever error the writer raises.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:

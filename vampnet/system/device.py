@@ -1,4 +1,4 @@
-"""What a machine is and what it can do: its devices, its name, its rates, its memory."""
+"""Devices: selection, description, measured rates, peak memory, timing."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from torch import _int_mm  # pyright: ignore[reportPrivateImportUsage]
 
 from vampnet.system.errors import UserError
 
-GEMM_SIZE = 2048  # rows and columns of the matrices that give the machine's rate
-ACCELERATOR_GEMM_SIZE = 8192  # likewise where a smaller product would not fill the device
+GEMM_SIZE = 2048  # rows and columns of the matrices that measure the rate
+ACCELERATOR_GEMM_SIZE = 8192  # likewise where a smaller product would not occupy the device
 COPY_BYTES = 2**28
-TRIES = 5  # of which the fastest counts as the machine's rate
+TRIES = 5  # of which the fastest counts
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What the machine reached: products by number format (operations a second), bytes a second.
+class MachineRates:
+    """Measured rates of a machine.
 
-    size: rows and columns of the products' matrices.
+    Attributes:
+        size: rows and columns of the products' matrices.
+        float32, bfloat16, int8: operations per second of matrix products; 0 = not supported.
+        bandwidth: bytes per second of copies.
     """
 
     size: int
@@ -38,7 +41,8 @@ class Limits:
 def choose_device(name: str | torch.device = "auto") -> str:
     """Return a device's name; "auto" is CUDA, else Apple's MPS, else the CPU.
 
-    Raises ValueError where torch cannot use the device on this machine.
+    Raises:
+        UserError: where torch cannot use the device on this machine.
     """
     if isinstance(name, str) and name == "auto":
         if torch.cuda.is_available():
@@ -49,15 +53,15 @@ def choose_device(name: str | torch.device = "auto") -> str:
 
 
 def check_device(name: str | torch.device) -> None:
-    """ValueError where torch cannot use the device of this name."""
+    """Raise UserError where torch cannot use the device of this name."""
     try:
-        torch.empty(1, device=torch.device(name)).cpu()  # as it is, None would be any device
+        torch.empty(1, device=torch.device(name)).cpu()  # device=None is the default
     except (RuntimeError, AssertionError, NotImplementedError, TypeError):
         raise UserError(f"device '{name}' cannot be used on this machine; cpu can") from None
 
 
 def description(device: str = "cpu") -> str:
-    """The processor's name, its cores and threads; the accelerator's name where one is used."""
+    """Return the processor's name, cores and threads, and the accelerator's name if it is used."""
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -65,20 +69,20 @@ def description(device: str = "cpu") -> str:
             line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
         )
     except (OSError, StopIteration):
-        pass  # not Linux, or a processor without a name
+        pass  # not Linux, or an unnamed processor
     found = f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
     if torch.device(device).type == "cuda":
         found += f", {torch.cuda.get_device_name(device)}"
     return found
 
 
-def limits(device: str = "cpu") -> Limits:
-    """Measure the machine: the fastest of some products and copies."""
+def measure_rates(device: str = "cpu") -> MachineRates:
+    """Measure the machine: the fastest of several products and copies."""
     size = GEMM_SIZE if torch.device(device).type == "cpu" else ACCELERATOR_GEMM_SIZE
     a = torch.randn(size, size, device=device)
-    narrow = a.bfloat16()
-    whole = torch.randint(-127, 127, (size, size), device=device).to(torch.int8)
-    whole_products = torch.device(device).type in ("cpu", "cuda")  # others have none
+    a_bfloat16 = a.bfloat16()
+    a_int8 = torch.randint(-127, 127, (size, size), device=device).to(torch.int8)
+    has_int8 = torch.device(device).type in ("cpu", "cuda")  # not implemented on others
     work = 2 * size**3
     source = torch.ones(COPY_BYTES // 4, device=device)
     target = torch.empty_like(source)
@@ -86,17 +90,17 @@ def limits(device: str = "cpu") -> Limits:
     def fastest(call: Callable[[], object]) -> float:
         return min(seconds(call, device) for _ in range(TRIES + 1))
 
-    return Limits(
+    return MachineRates(
         size,
         work / fastest(lambda: a @ a),
-        work / fastest(lambda: narrow @ narrow),
-        work / fastest(lambda: _int_mm(whole, whole.t())) if whole_products else 0.0,
+        work / fastest(lambda: a_bfloat16 @ a_bfloat16),
+        work / fastest(lambda: _int_mm(a_int8, a_int8.t())) if has_int8 else 0.0,
         2 * COPY_BYTES / fastest(lambda: target.copy_(source)),
     )
 
 
 def peak_bytes() -> int:
-    """The most memory this process has held; 0 where the system does not tell (Windows)."""
+    """Return the peak memory of this process in bytes; 0 where it is not available (Windows)."""
     try:
         import resource
     except ImportError:
@@ -106,7 +110,7 @@ def peak_bytes() -> int:
 
 
 def seconds(call: Callable[[], object], device: str | torch.device) -> float:
-    """How long a call takes, its work on the device included."""
+    """Return how many seconds a call takes, including its work on the device."""
     wait(device)
     start = time.perf_counter()
     call()
@@ -115,7 +119,7 @@ def seconds(call: Callable[[], object], device: str | torch.device) -> float:
 
 
 def wait(device: str | torch.device) -> None:
-    """Until an accelerator has done what it was given; a CPU leaves nothing undone."""
+    """Wait until an accelerator has finished all queued work; returns at once on a CPU."""
     kind = torch.device(device).type
     if kind == "cuda":
         torch.cuda.synchronize(device)

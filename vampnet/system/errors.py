@@ -8,13 +8,13 @@ DEBUG = "VAMPNET_DEBUG"
 
 
 class UserError(ValueError):
-    """Something the user asked for cannot be done; the text is one sentence that a musician reads.
+    """A mistake of the user; its text is one sentence that the user reads.
 
-    It has the value seen and the values allowed. Every other exception is a bug: its traceback goes
-    to the log, and the user reads one neutral sentence.
+    The text has the value seen and the values allowed. Every other exception is a bug: its
+    traceback is logged and the user gets one neutral sentence.
     """
 
 
 def debug() -> bool:
-    """Return True where the environment asks for tracebacks (``VAMPNET_DEBUG=1``)."""
+    """Return True where the environment enables tracebacks (``VAMPNET_DEBUG=1``)."""
     return os.environ.get(DEBUG, "") not in ("", "0")

@@ -1,4 +1,4 @@
-"""The files below a folder, in linked folders too, each folder once."""
+"""The files below a folder, following links to folders, each folder once."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from pathlib import Path
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file and link to a file below a folder, by path; none where there is no folder.
+    """Return every file and link to a file below a folder, sorted by path.
 
-    Pipes, devices and links that lead nowhere are left out: opening a pipe waits for ever. A linked
-    folder is gone into where the same folder was not seen before, and the folder does not lie in
-    it, as it does for a link to `..`; folders that lie there themselves come before links to them.
+    Pipes, devices and broken links are omitted: opening a pipe would block. A linked folder is
+    visited unless the same folder was visited before or it contains ``folder``, as a link to `..`
+    does; real folders are visited before links to them.
+
+    Returns:
+        Paths; an empty list where there is no folder.
     """
     seen: set[Path] = set()
     found: list[Path] = []
-    roots, home = [folder], folder.resolve()
-    for root in roots:  # grows by the links that are met
-        if root != folder and home.is_relative_to(root.resolve()):
+    roots, start = [folder], folder.resolve()
+    for root in roots:  # grows by the links that are found
+        if root != folder and start.is_relative_to(root.resolve()):
             continue
         for here, folders, names in os.walk(root):
             place = Path(here)

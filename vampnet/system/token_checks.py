@@ -1,4 +1,7 @@
-"""What codes must be, told where they enter: beyond a table's rows lie another codebook's."""
+"""Validate codec tokens: integer dtype, 0 <= code <= largest.
+
+A code out of range would select a row of another codebook, without an error.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,16 @@ from torch import Tensor
 
 
 def check_codes(codes: Tensor, largest: int, look: bool = True, note: str = "") -> None:
-    """ValueError for codes that are no whole numbers or lie outside 0..``largest``.
+    """Check tokens.
 
-    codes: any shape. look: at the values too; an accelerator is waited for then. note: ends the
-    sentence about them.
+    Args:
+        codes: any shape.
+        largest: the largest valid code.
+        look: check the values too, which synchronises with an accelerator.
+        note: appended to the message about a value.
+
+    Raises:
+        ValueError: for codes that are not integers or outside 0..``largest``.
     """
     if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
         raise ValueError(f"codes are {codes.dtype}; they must be whole numbers (torch.int64)")

@@ -1,30 +1,44 @@
-"""Fitting the embedded codec's product quantisers: principal axes, then k-means a group."""
+"""Fitting the embedded codec's product quantisers: principal axes, then k-means per group."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from vampnet.codec.band_analysis import three_frame_mean
 from vampnet.codec.quantizer import ProductQuantizer, nearest
-from vampnet.codec.spectral import SpectralCodec, three_frame_mean
+from vampnet.codec.spectral import SpectralCodec
 from vampnet.system.errors import UserError
 
 CHUNK = 65536  # vectors compared with the codebook at once
-VECTORS_A_ROW = 4  # wanted where the music has as many frames: fewer make rows of single sounds
+VECTORS_PER_ROW = 4  # if the music has as many frames: with fewer, rows are single frames
 
 
 def fitting_step(n_frames: int, n_rows: int, step: int) -> int:
-    """Every how many frames to fit rows to: ``step``, or less where that leaves few vectors a row.
+    """Return the stride over frames for fitting; smaller where few vectors per row are left.
 
-    n_frames: of the music in all.
+    Args:
+        n_frames: frames of all music.
+        n_rows: rows of a codebook.
+        step: the largest stride.
     """
-    return max(1, min(step, n_frames // (VECTORS_A_ROW * n_rows)))
+    return max(1, min(step, n_frames // (VECTORS_PER_ROW * n_rows)))
 
 
 def k_means(x: Tensor, n_rows: int, iterations: int, rng: torch.Generator) -> Tensor:
-    """Lloyd's algorithm from random vectors; a row that nobody chose restarts at a random vector.
+    """Lloyd's algorithm from random vectors; an empty cluster restarts at a random vector.
 
-    x: float (M, D), M >= n_rows. Returns (n_rows, D). Raises ValueError for too few vectors.
+    Args:
+        x: float (M, D), M >= n_rows.
+        n_rows: clusters.
+        iterations: of the algorithm.
+        rng: a CPU generator.
+
+    Returns:
+        float (n_rows, D).
+
+    Raises:
+        UserError: for fewer vectors than rows.
     """
     if len(x) < n_rows:
         raise UserError(f"{len(x)} vectors cannot make {n_rows} codebook rows; use more audio")
@@ -39,7 +53,11 @@ def k_means(x: Tensor, n_rows: int, iterations: int, rng: torch.Generator) -> Te
 
 
 def principal_axes(x: Tensor, n_axes: int) -> Tensor:
-    """Directions of largest variance, (D, n_axes), largest first; signs fixed for repeatability."""
+    """Return the directions of largest variance of float (M, D), in descending order.
+
+    Returns:
+        float (D, n_axes); signs are fixed for reproducibility.
+    """
     centred = (x - x.mean(0)).double()
     axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(-1)[:, :n_axes]
     peak = axes.gather(0, axes.abs().argmax(0, keepdim=True))
@@ -49,7 +67,7 @@ def principal_axes(x: Tensor, n_axes: int) -> Tensor:
 def _fit_groups(
     quantizer: ProductQuantizer, spaces: list[Tensor], iterations: int, rng: torch.Generator
 ) -> None:
-    """Set the rows of each group from its own set of vectors (M, F), the basis being set."""
+    """Fit the rows of each group to its own vectors (M, F); the basis must be set."""
     basis = quantizer.basis
     first = 0
     for g, size in enumerate(quantizer.sizes):
@@ -59,7 +77,7 @@ def _fit_groups(
 
 
 def _latent_rows(codec: SpectralCodec) -> Tensor:
-    """Each codebook on its main axes, scaled to unit mean norm, padded with zeros."""
+    """Each codebook on its principal axes, scaled to unit mean norm, zero-padded."""
     latents = torch.zeros_like(codec.codebooks)
     groups = [codec.coarse.rows(g) for g in range(len(codec.coarse.sizes))]
     groups += [codec.fine.rows(g) for g in range(len(codec.fine.sizes))]
@@ -75,10 +93,14 @@ def _latent_rows(codec: SpectralCodec) -> Tensor:
 def fit_quantizers(
     codec: SpectralCodec, pieces: list[Tensor], step: int, iterations: int, rng: torch.Generator
 ) -> None:
-    """Set mean, axes and codebooks of ``codec`` from music.
+    """Fit mean, axes and codebooks of ``codec``, in place.
 
-    pieces: log levels of whole pieces, float (T, F), not centred (``codec.analysis``); every
-    ``step``-th frame is used.
+    Args:
+        codec: the codec.
+        pieces: log levels of whole pieces, float (T, F), not centred (``codec.analysis``).
+        step: every ``step``-th frame is used.
+        iterations: of k-means.
+        rng: a CPU generator.
     """
     mean = torch.cat([p[::step] for p in pieces]).mean(0)
     sharp = torch.cat([p[::step] for p in pieces]) - mean

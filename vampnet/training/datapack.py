@@ -1,8 +1,7 @@
-"""A training set in one small file, to carry to a machine with an accelerator.
+"""A training set in one small file, to copy to a machine with an accelerator.
 
-Codes for the masked models, as few bits each as they need; clips of audio, as Opus, for the
-codec's decoder; the codec and the terms of its model; the attribution. About 30 MiB hold ten hours
-of codes.
+It has bit-packed codes for the masked models, clips of audio, as Opus, for the codec's decoder, the
+codec and the terms of its model, and the attribution. Ten hours of codes are about 30 MiB.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from torch import Tensor
 from vampnet import audio, checkpoints
 from vampnet.checkpoints.folders import ATTRIBUTION
 from vampnet.codec import Codec
-from vampnet.system.atomic_file import whole_path
+from vampnet.system.atomic_file import atomic_path
 from vampnet.system.errors import UserError
 from vampnet.training.data import FULL_SCALE, Pack
 from vampnet.training.tokens import Tokens
@@ -36,8 +35,14 @@ Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a training needs: the codec, codes to learn and to be measured on, clips with codes."""
+class DataPackContents:
+    """The content of a data pack.
+
+    Attributes:
+        codec: the codec.
+        tokens, heldout: the training and the held-out set.
+        clips, clip_tokens: audio and codes of the same windows.
+    """
 
     codec: Codec
     tokens: Tokens
@@ -46,8 +51,8 @@ class Material:
     clip_tokens: Tokens
 
 
-def squeeze(codes: Tensor, bits: int) -> bytes:
-    """Codes, int (N, T) below 2**bits, as one string of bits, codebook by codebook."""
+def pack_bits(codes: Tensor, bits: int) -> bytes:
+    """Pack codes, int (N, T) below 2**bits, into bits, codebook by codebook."""
     shifts = np.arange(bits, dtype=np.uint16)
     rows = [
         np.packbits(((row[:, None] >> shifts) & 1).astype(np.uint8).ravel())
@@ -56,8 +61,12 @@ def squeeze(codes: Tensor, bits: int) -> bytes:
     return b"".join(row.tobytes() for row in rows)
 
 
-def unsqueeze(data: bytes, bits: int, n_codebooks: int, n_frames: int) -> Tensor:
-    """The reverse of :func:`squeeze`: int16 (N, T). ValueError where the length is another."""
+def unpack_bits(data: bytes, bits: int, n_codebooks: int, n_frames: int) -> Tensor:
+    """Unpack the result of :func:`pack_bits` to int16 (N, T).
+
+    Raises:
+        UserError: where the length is not as expected.
+    """
     each = math.ceil(bits * n_frames / 8)
     if len(data) != each * n_codebooks:
         raise UserError(f"the codes are {len(data)} bytes; {each * n_codebooks} expected")
@@ -79,40 +88,36 @@ def write(
     max_mib: float = MAX_MIB,
     log: Log | None = None,
 ) -> Path:
-    """Write the data pack, at most ``max_mib`` MiB: everything but as many clips as there is room.
+    """Write a data pack with as many clips as fit into ``max_mib`` MiB, and return ``target``.
 
-    pieces: those of ``tokens["train"]``, in the same order; tokens: by split; attribution: of the
-    music; base: what :func:`base` shall give back. Raises ValueError where not even a clip finds
-    room, OSError where the disk takes no more.
+    Args:
+        pieces: those of ``tokens["train"]``, in the same order.
+        tokens: codes by split, "train" and "heldout".
+        codec: the codec.
+        target: the file to write.
+        attribution: of the music.
+        base: terms of the codec's model, for :func:`read_base`.
+        max_mib: largest size of the file.
+        log: gets a line with size and duration.
+
+    Raises:
+        UserError: where not even one clip fits.
+        OSError: where the disk is full.
     """
     bits = max(1, math.ceil(math.log2(codec.vocab_size)))
     index: dict = {"rate_hz": pieces.rate_hz, "bits": bits, "splits": {}, "clips": []}
-    room = max_mib * 2**20
     target = Path(target)
-    with (
-        whole_path(target) as part,
-        zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive,
-    ):
-        for split, found in tokens.items():
-            archive.writestr(f"{split}.codes", squeeze(found.codes, bits))
-            starts = found.starts.tolist()
-            index["splits"][split] = {"n_codebooks": len(found.codes), "starts": starts}
-        with tempfile.TemporaryDirectory(prefix="vampnet-") as folder:
-            checkpoints.save_folder(Path(folder, CODEC), codec, dtype=torch.float16)
-            for file in sorted(Path(folder, CODEC).iterdir()):
-                archive.write(file, f"{CODEC}/{file.name}")
+    with atomic_path(target) as part, zipfile.ZipFile(part, "w") as archive:
+        index["splits"] = _write_tokens(archive, tokens, bits)
+        _write_codec(archive, codec)
         archive.writestr(ATTRIBUTION, attribution)
         if base is not None:
             archive.writestr(BASE, json.dumps(base))
-        room -= sum(entry.file_size for entry in archive.infolist()) + 2**17  # lists, heads
-        for name, sound, place in _clips(pieces, tokens["train"], codec.hop_length):
-            if len(sound) > room:
-                break
-            room -= len(sound) + 200
-            archive.writestr(name, sound)
-            index["clips"].append(place)
+        used = sum(entry.file_size for entry in archive.infolist()) + 2**17  # index, headers
+        clips = _clips(pieces, tokens["train"], codec.hop_length)
+        index["clips"] = _write_clips(archive, clips, max_mib * 2**20 - used)
         if not index["clips"]:
-            raise UserError(f"{max_mib} MiB hold no audio beside codes and codec; allow more")
+            raise UserError(f"{max_mib} MiB have no space for audio after codes and codec")
         archive.writestr(INDEX, json.dumps(index))
     if log:
         minutes = sum(n for _, _, n in index["clips"]) * codec.hop_length / pieces.rate_hz / 60
@@ -120,17 +125,47 @@ def write(
     return target
 
 
+def _write_tokens(archive: zipfile.ZipFile, tokens: dict[str, Tokens], bits: int) -> dict:
+    """Write the codes of each split; returns their entries in the index."""
+    splits = {}
+    for split, found in tokens.items():
+        archive.writestr(f"{split}.codes", pack_bits(found.codes, bits))
+        splits[split] = {"n_codebooks": len(found.codes), "starts": found.starts.tolist()}
+    return splits
+
+
+def _write_codec(archive: zipfile.ZipFile, codec: Codec) -> None:
+    with tempfile.TemporaryDirectory(prefix="vampnet-") as folder:
+        checkpoints.save_folder(Path(folder, CODEC), codec, dtype=torch.float16)
+        for file in sorted(Path(folder, CODEC).iterdir()):
+            archive.write(file, f"{CODEC}/{file.name}")
+
+
+def _write_clips(
+    archive: zipfile.ZipFile, clips: Iterator[tuple[str, bytes, list[int]]], free: float
+) -> list[list[int]]:
+    """Write clips until ``free`` bytes are used; returns their entries in the index."""
+    entries = []
+    for name, clip, entry in clips:
+        if len(clip) > free:
+            break
+        free -= len(clip) + 200
+        archive.writestr(name, clip)
+        entries.append(entry)
+    return entries
+
+
 def _clips(pieces: Pack, tokens: Tokens, hop: int) -> Iterator[tuple[str, bytes, list[int]]]:
-    """Clips all over the set, in a random order: name, Opus, [piece, first frame, frames]."""
+    """All clips of the set in random order: name, Opus data, [piece, first frame, frames]."""
     length = round(CLIP_S * pieces.rate_hz / hop)
-    places = []
+    clips = []
     for piece, n_frames in enumerate(tokens.starts.diff().tolist()):
         parts = max(1, n_frames // length)
-        places += [[piece, i * length, min(length, n_frames)] for i in range(parts)]
-    order = torch.randperm(len(places), generator=torch.Generator().manual_seed(0)).tolist()
+        clips += [[piece, i * length, min(length, n_frames)] for i in range(parts)]
+    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(0)).tolist()
     with tempfile.TemporaryDirectory(prefix="vampnet-") as folder:
         for number, which in enumerate(order):
-            piece, first, n_frames = places[which]
+            piece, first, n_frames = clips[which]
             samples = pieces.cut(piece, first * hop, n_frames * hop)[None]
             file = Path(folder, "clip.ogg")
             samples = audio.resample(samples, pieces.rate_hz, CLIP_HZ)
@@ -138,8 +173,8 @@ def _clips(pieces: Pack, tokens: Tokens, hop: int) -> Iterator[tuple[str, bytes,
             yield f"clips/{number:05d}.ogg", file.read_bytes(), [piece, first, n_frames]
 
 
-def read(file: str | Path) -> Material:
-    """What :func:`write` wrote. ValueError where the file is no data pack."""
+def read(file: str | Path) -> DataPackContents:
+    """Read a data pack. Raises UserError where the file is not one."""
     try:
         with zipfile.ZipFile(file) as archive:
             index = json.loads(archive.read(INDEX))
@@ -150,33 +185,34 @@ def read(file: str | Path) -> Material:
                 codec = checkpoints.load_codec(Path(folder, CODEC))
                 clips, clip_tokens = _read_clips(Path(folder), index, splits["train"], codec)
     except (zipfile.BadZipFile, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise UserError(f"{file} is no data pack: {error}") from None
-    return Material(codec, splits["train"], splits.get("heldout"), clips, clip_tokens)
+        raise UserError(f"{file} is not a data pack: {error}") from None
+    return DataPackContents(codec, splits["train"], splits.get("heldout"), clips, clip_tokens)
 
 
-def credit(file: str | Path) -> str:
-    """The attribution in a data pack, which goes with the weights trained on it."""
+def read_attribution(file: str | Path) -> str:
+    """Return the attribution in a data pack, for the weights trained on it."""
     with zipfile.ZipFile(file) as archive:
         return archive.read(ATTRIBUTION).decode("utf-8")
 
 
-def base(file: str | Path) -> dict[str, Any] | None:
-    """What a data pack tells of the model whose codec it holds; None where it tells nothing.
+def read_base(file: str | Path) -> dict[str, Any] | None:
+    """Return the terms of the codec's model, as passed to :func:`write`; None where there are none.
 
-    Raises ValueError where the file is no data pack.
+    Raises:
+        UserError: where the file is not a data pack.
     """
     try:
         with zipfile.ZipFile(file) as archive:
             return json.loads(archive.read(BASE)) if BASE in archive.namelist() else None
     except (zipfile.BadZipFile, ValueError) as error:
-        raise UserError(f"{file} is no data pack: {error}") from None
+        raise UserError(f"{file} is not a data pack: {error}") from None
 
 
 def _tokens(archive: zipfile.ZipFile, split: str, index: dict) -> Tokens:
     facts = index["splits"][split]
     starts = torch.tensor(facts["starts"])
     data = archive.read(f"{split}.codes")
-    return Tokens(unsqueeze(data, index["bits"], facts["n_codebooks"], int(starts[-1])), starts)
+    return Tokens(unpack_bits(data, index["bits"], facts["n_codebooks"], int(starts[-1])), starts)
 
 
 def _read_clips(folder: Path, index: dict, tokens: Tokens, codec: Codec) -> tuple[Pack, Tokens]:

@@ -1,6 +1,6 @@
 """Training of the embedded codec's decoder: codes to STFT magnitudes.
 
-Phase plays no part here; ``SpectralCodec.decode`` restores it afterwards. Losses are L1 on the
+Phase is not trained; ``SpectralCodec.decode`` estimates it afterwards. Losses are L1 on the
 log10 magnitude of every bin and on log10 mel bands (as in arXiv 2306.06546, section 3.4).
 """
 
@@ -18,19 +18,19 @@ from vampnet.codec import Codec
 from vampnet.codec.spectral import MAGNITUDE_FLOOR, SpectralCodec
 from vampnet.codec.synthesis import magnitudes
 from vampnet.training.data import Pack
-from vampnet.training.loop import Plan, run
+from vampnet.training.loop import TrainingPlan, run
 from vampnet.training.tokens import Tokens
 
-N_MELS = 150  # over the whole axis, for a window of 2048 samples
-BAND_WEIGHTS = (0.3, 0.3, 0.4)  # about the share of mel bands that each band holds
+N_MELS = 150  # over the whole frequency axis, for a window of 2048 samples
+BAND_WEIGHTS = (0.3, 0.3, 0.4)  # about the share of mel bands in each band
 MEL_WEIGHT = 2.0
-FULL_DEPTH_SHARE = 0.6  # of the steps that hear all codebooks
-COARSE_DEPTH_SHARE = 0.25  # of the steps that hear the coarse codebooks alone
+FULL_DEPTH_SHARE = 0.6  # of the steps that decode all codebooks
+COARSE_DEPTH_SHARE = 0.25  # of the steps that decode the coarse codebooks only
 
 
 @dataclass(frozen=True)
-class DecoderTraining(Plan):
-    """The numbers of the decoder's training; see ``Plan``."""
+class DecoderTraining(TrainingPlan):
+    """Settings of the decoder's training; see ``TrainingPlan``."""
 
     steps: int = 6000
     batch: int = 8
@@ -43,22 +43,26 @@ class DecoderTraining(Plan):
 
 
 class CodecWindows:
-    """Random windows of audio with their codes, for the decoder's training, where it is."""
+    """Samples windows of audio with their codes, on the codec's device."""
 
     def __init__(self, pieces: Pack, codec: Codec, tokens: Tokens):
         self.pieces, self.hop, self.tokens = pieces, codec.hop_length, tokens
         self.device = codec.codebooks.device
 
     def __call__(self, n_items: int, n_frames: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Audio, float (B, 1, T * hop), and codes, int64 (B, N, T).
+        """Sample ``n_items`` windows of ``n_frames`` frames.
 
-        Raises ValueError when no piece is ``n_frames`` long.
+        Returns:
+            Audio, float (B, 1, T * hop), and codes, int64 (B, N, T).
+
+        Raises:
+            UserError: when no piece is ``n_frames`` long.
         """
-        room = self.tokens.room(n_frames)
+        counts = self.tokens.windows_per_piece(n_frames)
         sounds, codes = [], []
-        drawn = torch.multinomial(room.double(), n_items, replacement=True, generator=rng)
-        for piece in drawn.tolist():
-            start = int(torch.randint(int(room[piece]), (), generator=rng))
+        chosen = torch.multinomial(counts.double(), n_items, replacement=True, generator=rng)
+        for piece in chosen.tolist():
+            start = int(torch.randint(int(counts[piece]), (), generator=rng))
             sounds.append(self.pieces.cut(piece, start * self.hop, n_frames * self.hop))
             first = int(self.tokens.starts[piece]) + start
             codes.append(self.tokens.codes[:, first : first + n_frames].long())
@@ -66,14 +70,19 @@ class CodecWindows:
 
 
 def target_magnitudes(codec: SpectralCodec, audio: Tensor) -> list[Tensor]:
-    """What the decoder should give for float (B, 1, T * hop): see ``synthesis.magnitudes``."""
+    """Return the decoder's targets for audio, float (B, 1, T * hop), one per band."""
     return [magnitudes(audio[:, 0], band, codec.hop_length) for band in codec.bands]
 
 
 def band_loss(log_magnitude: Tensor, target: Tensor, mel: Tensor) -> Tensor:
-    """L1 in log10, over bins and over mel bands. Both (B, columns, bins); mel (bins, mels).
+    """L1 loss in log10, over bins and over mel bands.
 
-    Bins that stand out of their column count more: they carry pitch.
+    Bins that are large within their column have a larger weight: they carry pitch.
+
+    Args:
+        log_magnitude: float (B, columns, bins), log10.
+        target: float (B, columns, bins), linear magnitudes.
+        mel: float (bins, mels).
     """
     peak = target.amax(-1, keepdim=True).clamp(min=MAGNITUDE_FLOOR)
     weight = 0.5 + 2 * (target / peak).sqrt()
@@ -84,7 +93,7 @@ def band_loss(log_magnitude: Tensor, target: Tensor, mel: Tensor) -> Tensor:
 
 
 def mel_tables(codec: SpectralCodec) -> list[Tensor]:
-    """For each band the mel bands its bins reach, (bins, mels)."""
+    """Return the mel bands of each band, float (bins, mels), without empty ones."""
     found = []
     for band in codec.bands:
         n_mels = N_MELS * band.n_fft // 2048
@@ -93,12 +102,12 @@ def mel_tables(codec: SpectralCodec) -> list[Tensor]:
     return found
 
 
-def codebooks_heard(codec: SpectralCodec, rng: torch.Generator) -> int:
-    """How many codebooks a step decodes: all, the coarse ones, or any number."""
-    draw = float(torch.rand((), generator=rng))
-    if draw < FULL_DEPTH_SHARE:
+def n_decoded_codebooks(codec: SpectralCodec, rng: torch.Generator) -> int:
+    """Sample how many codebooks a step decodes: all, the coarse ones, or any number."""
+    share = float(torch.rand((), generator=rng))
+    if share < FULL_DEPTH_SHARE:
         return codec.n_codebooks
-    if draw < FULL_DEPTH_SHARE + COARSE_DEPTH_SHARE:
+    if share < FULL_DEPTH_SHARE + COARSE_DEPTH_SHARE:
         return len(codec.coarse_sizes)
     return int(torch.randint(1, codec.n_codebooks, (), generator=rng))
 
@@ -112,20 +121,28 @@ def train_decoder(
 ) -> SpectralCodec:
     """Train ``codec.decoder`` in place; resumes from ``folder/state.pt``.
 
-    windows(n_items, n_frames, rng) gives audio, float (B, 1, T * hop), and its codes, int64
-    (B, N, T).
+    Args:
+        codec: its quantisers must be fitted.
+        windows: ``windows(n_items, n_frames, rng)`` returns audio, float (B, 1, T * hop), and its
+            codes, int64 (B, N, T); see :class:`CodecWindows`.
+        plan: steps and rates.
+        folder: where state and log are written.
+        log: see ``loop.run``.
+
+    Returns:
+        ``codec``.
     """
     tables = [table.to(codec.codebooks.device) for table in mel_tables(codec)]
 
     def loss(rng: torch.Generator) -> Tensor:
         audio, codes = windows(plan.batch, plan.frames, rng)
-        with torch.autocast(codes.device.type, enabled=False):  # as they are when it decodes
-            levels = codec.dequantize(codes[:, : codebooks_heard(codec, rng)])
+        with torch.autocast(codes.device.type, enabled=False):  # as in decoding
+            levels = codec.dequantize(codes[:, : n_decoded_codebooks(codec, rng)])
         found = codec.spectra(levels)
         total = torch.zeros(())
         parts = zip(codec.bands, found, target_magnitudes(codec, audio), tables, strict=True)
         for weight, (band, ours, theirs, table) in zip(BAND_WEIGHTS, parts, strict=True):
-            # columns at the cut edges of a window see silence that the music does not have
+            # columns at the edges of a window contain zero padding
             edge = (band.n_fft // codec.hop_length + 1) * band.per_frame
             inner = slice(edge, -edge)
             total = total + weight * band_loss(ours[:, inner], theirs[:, inner], table)

@@ -1,4 +1,4 @@
-"""The codes of a pack's pieces: made once, and seen to be those of its music when used again."""
+"""The codes of a pack's pieces: computed once, and verified when they are used again."""
 
 from __future__ import annotations
 
@@ -8,37 +8,43 @@ from vampnet.codec import Codec
 from vampnet.training.data import Pack
 from vampnet.training.tokens import Tokens
 
-FRAMES_TRIED = 400  # of a piece whose codes are compared with those kept
-SAME_SHARE = 0.9  # of the codes: another device rounds otherwise
+FRAMES_COMPARED = 400  # of the first piece, which is encoded again
+MIN_EQUAL_SHARE = 0.9  # of the codes: another device rounds differently
 
 
 def encode(pieces: Pack, codec: Codec) -> Tokens:
-    """The codes of every piece of a pack, on the CPU."""
+    """Encode every piece of a pack; the codes are on the CPU."""
     device = codec.codebooks.device
     sounds = (pieces.samples(i)[None, None].to(device) for i in range(len(pieces.pieces)))
     return Tokens.join([codec.encode(sound)[0].cpu() for sound in sounds])
 
 
-def tokens_of(pieces: Pack, codec: Codec, path: Path) -> Tokens:
-    """The codes of a pack, or those that were made of it before; ValueError where they are not."""
+def encode_or_load(pieces: Pack, codec: Codec, path: Path) -> Tokens:
+    """Return the codes of a pack, encoded now or read from ``path``.
+
+    Raises:
+        ValueError: where ``path`` was made from different music or a different codec.
+    """
     if not path.is_file():
         encode(pieces, codec).save(path)
         return Tokens.load(path)
     tokens = Tokens.load(path)
     frames = [-(-len(sound) // codec.hop_length) for _, sound in pieces.pieces]
     if tokens.starts.diff().tolist() != frames:
-        raise of_others(path)
-    n_frames = min(frames[0], FRAMES_TRIED)
+        raise different_source_error(path)
+    n_frames = min(frames[0], FRAMES_COMPARED)
     sound = pieces.cut(0, 0, n_frames * codec.hop_length)[None, None]
     again = codec.encode(sound.to(codec.codebooks.device))[0].cpu()
-    inner = slice(0, n_frames // 2 + 1)  # the end hears what follows
+    inner = slice(0, n_frames // 2 + 1)  # codes at the end depend on what follows
     if again.shape[0] != len(tokens.codes):
-        raise of_others(path)
-    if (again[:, inner] == tokens.codes[:, inner]).float().mean() < SAME_SHARE:
-        raise of_others(path)
+        raise different_source_error(path)
+    if (again[:, inner] == tokens.codes[:, inner]).float().mean() < MIN_EQUAL_SHARE:
+        raise different_source_error(path)
     return tokens
 
 
-def of_others(path: Path) -> ValueError:
-    """The error of codes that are not those of this music and this codec."""
-    return ValueError(f"'{path}' is of other music or of another codec; take another folder")
+def different_source_error(path: Path) -> ValueError:
+    """Return the error for a token file of different music or of a different codec."""
+    return ValueError(
+        f"'{path}' was made from different music or a different codec; use another work folder"
+    )

@@ -1,6 +1,6 @@
-"""A model from a folder of music: pack, codec, tokens, coarse, coarse-to-fine, weights.
+"""Training a model from a folder of music: pack, codec, tokens, coarse, coarse-to-fine, weights.
 
-Every stage leaves its result in the work folder and is skipped or resumed when it is run again.
+Every stage writes its result to the work folder and is skipped or resumed when it is run again.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -22,98 +22,27 @@ from vampnet.system.errors import UserError
 from vampnet.training import datapack, provenance
 from vampnet.training.codebook_fitting import fit_quantizers, fitting_step
 from vampnet.training.data import MANIFEST, Pack, pack
-from vampnet.training.decoder import CodecWindows, DecoderTraining, train_decoder
-from vampnet.training.encoding import encode, of_others, tokens_of
+from vampnet.training.decoder import CodecWindows, train_decoder
+from vampnet.training.encoding import different_source_error, encode, encode_or_load
 from vampnet.training.masked import MaskedTraining, initialize, train_masked
-from vampnet.training.provenance import passed_on
+from vampnet.training.provenance import combined_attribution
+from vampnet.training.settings import COARSE, FINE, Recipe
 from vampnet.training.tokens import Tokens, check_windows
 
 Log = Callable[[object], None]
-Parts = tuple[Codec, VampNet | None, VampNet | None]  # codec, coarse, coarse-to-fine
-USUAL = ""  # no base was asked for: the default is taken where one is needed
-
-COARSE = VampNetConfig(
-    n_codebooks=4,
-    n_layers=6,
-    n_heads=5,
-    embedding_dim=320,
-    latent_dim=16,
-    dropout=0.0,
-    embedding_kernel=7,
-    tied_head_scale=8.0,
-    window_frames=640,
-)
-FINE = replace(
-    COARSE,
-    n_codebooks=14,
-    n_conditioning_codebooks=4,
-    n_layers=4,
-    n_heads=4,
-    embedding_dim=256,
-)
-
-
-# Of the minutes of a timed training; the rest is for reading, saving and measuring.
-SHARES = {"decoder": 0.42, "coarse": 0.32, "c2f": 0.2}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model like the embedded default is made on a CPU; docs/training.md tells what was run.
-
-    frame_step: every how many frames at most the quantisers are fitted to; iterations: of k-means.
-    """
-
-    decoder: DecoderTraining = DecoderTraining(steps=5000, learning_rate=1.5e-3)
-    coarse: MaskedTraining = MaskedTraining(steps=3400)
-    c2f: MaskedTraining = MaskedTraining(steps=2600, batch=10)
-    frame_step: int = 10
-    iterations: int = 15
-
-
-# What an accelerator takes: larger batches and longer windows, reports and states less often.
-_RARELY = {"report_every": 1000, "save_every": 10_000}
-LARGE = Recipe(
-    decoder=DecoderTraining(batch=48, learning_rate=2e-3, warmup=300, **_RARELY),
-    coarse=MaskedTraining(batch=64, frames=144, learning_rate=1e-3, **_RARELY),
-    c2f=MaskedTraining(batch=48, frames=144, learning_rate=1e-3, **_RARELY),
-)
-
-
-def plan(
-    steps: int | None = None,
-    decoder_steps: int | None = None,
-    minutes: float | None = None,
-    device: str = "cpu",
-    **masked: float,
-) -> Recipe:
-    """The usual recipe with other numbers: of steps, and fields of both MaskedTraining plans.
-
-    minutes: of wall time for everything, in place of steps. On a CUDA device batches are larger.
-    Raises ValueError for a number below 1 where one is counted, or one not above 0.
-    """
-    counts = {"steps": steps, "decoder_steps": decoder_steps, "minutes": minutes, **masked}
-    for name, value in counts.items():
-        if value is not None and not 0 < value < math.inf:
-            raise UserError(f"{name} is {value}; it must be above 0, and not without end")
-    recipe = LARGE if device.startswith("cuda") else Recipe()
-    changes: dict = dict(masked)
-    if steps is not None:
-        changes |= {"steps": steps, "warmup": min(recipe.coarse.warmup, max(1, steps // 10))}
-    decoder = replace(recipe.decoder, steps=decoder_steps) if decoder_steps else recipe.decoder
-    coarse, c2f = replace(recipe.coarse, **changes), replace(recipe.c2f, **changes)
-    if minutes is not None:
-        decoder, coarse, c2f = (
-            replace(stage, minutes=minutes * share)
-            for stage, share in zip((decoder, coarse, c2f), SHARES.values(), strict=True)
-        )
-    return replace(recipe, decoder=decoder, coarse=coarse, c2f=c2f)
+CodecAndModels = tuple[Codec, VampNet | None, VampNet | None]  # codec, coarse, coarse-to-fine
+DEFAULT_BASE = ""  # not stated by the user: "default" where a base is needed
 
 
 def new_codec(pieces: Pack, recipe: Recipe) -> SpectralCodec:
-    """A spectral codec with quantisers fitted to the pieces and an untrained decoder.
+    """Make a spectral codec with quantisers fitted to the pieces and an untrained decoder.
 
-    Raises ValueError, naming the minutes it takes, where the pieces are too short together.
+    Args:
+        pieces: the training set.
+        recipe: ``frame_step`` and ``iterations`` are used.
+
+    Raises:
+        UserError: where the set is too short; names the minutes that are needed.
     """
     codec = SpectralCodec(sample_rate=pieces.rate_hz).eval()
     rows, frame_s = codec.vocab_size, codec.hop_length / pieces.rate_hz
@@ -121,8 +50,8 @@ def new_codec(pieces: Pack, recipe: Recipe) -> SpectralCodec:
     if n_frames < rows:
         least = math.ceil(10 * rows * frame_s / 60) / 10
         raise UserError(
-            f"there are {n_frames * frame_s / 60:.1f} minutes of music to train on; a codec of its "
-            f"own takes {least:.1f} minutes and more, or go on from a model (without --base none)"
+            f"there are {n_frames * frame_s / 60:.1f} minutes of music; a new codec needs at least "
+            f"{least:.1f} minutes; use more music, or fine-tune a model (without --base none)"
         )
     step = fitting_step(n_frames, rows, recipe.frame_step)
     with torch.no_grad():
@@ -142,7 +71,7 @@ def train(
     work: str | Path,
     recipe: Recipe,
     *,
-    base: str | Path | None = USUAL,
+    base: str | Path | None = DEFAULT_BASE,
     held_out: tuple[str, ...] = (),
     licence: str = "",
     device: str = "cpu",
@@ -150,29 +79,70 @@ def train(
 ) -> Path:
     """Train on a folder of audio files; returns ``work/model``, which ``from_pretrained`` reads.
 
-    music: audio files, or a set made by ``data.pack`` or ``recipes.default_model prepare``, which
-    is used as it is; or a data pack, one file (``datapack``), whose codec is taken, its decoder
-    trained on, and whose masked models start from nothing. base: the model to start from
-    otherwise, whose codec is kept (fine-tuning); USUAL = "default"; None = all from nothing, with a
-    codec of its own.
-    licence: of the weights; "" = the base's, or that of the base of a data pack's codec. Raises
-    ValueError where there is nothing to train on, for a base or held-out words that would mean
-    nothing for this music, and where ``work`` holds a run that was begun with something else.
+    Args:
+        music: a folder of audio files, or a set made by ``data.pack`` or ``recipes.default_model
+            prepare``; or a data pack, one file (``datapack``), whose codec is used, with further
+            training of its decoder, and whose masked models start from random weights.
+        work: the work folder.
+        recipe: settings of all stages.
+        base: the model to fine-tune, whose codec is kept; DEFAULT_BASE = "default"; None = random
+            weights and a new codec. Not allowed for a data pack.
+        held_out: see ``data.pack``; not allowed for a prepared set or a data pack.
+        licence: of the weights; "" = that of the base, or of the model of a data pack's codec.
+        device, log: where the training runs; gets the lines of the log.
+
+    Raises:
+        UserError: where there is nothing to train on, for arguments that do not apply to this
+            music, and where ``work`` has a run with another base or music.
     """
     music, work, log = Path(music), Path(work), log or (lambda line: None)
-    carried = music.is_file()
-    _check_told(music, base, held_out)
-    start = None if carried or base is None else provenance.start_of(base or "default")
-    passed = provenance.start_in(music) if carried else start  # whose terms go on with the weights
-    provenance.check(work, provenance.origin(music, start, held_out), log)
-    if carried:
-        (codec, coarse, c2f), tokens, heldout = _carried(music, work, recipe, device, log)
+    _check_arguments(music, base, held_out)
+    is_datapack = music.is_file()
+    start = None if is_datapack or base is None else provenance.load_base(base or "default")
+    # the model whose terms apply to the new weights
+    terms_of = provenance.provenance_in_datapack(music) if is_datapack else start
+    provenance.check_run(work, provenance.run_origin(music, start, held_out), log)
+    if is_datapack:
+        parts, tokens, heldout = _from_datapack(music, work, recipe, device, log)
     else:
-        (codec, coarse, c2f), tokens, heldout = _gathered(
-            music, work, recipe, start, held_out, device, log
-        )
-    if coarse is not None or not isinstance(codec, SpectralCodec):
+        parts, tokens, heldout = _from_audio(music, work, recipe, start, held_out, device, log)
+    if parts[1] is not None or not isinstance(parts[0], SpectralCodec):
         recipe = _without_decoder(recipe)
+    trained = _train_models(parts, tokens, heldout, work, recipe, device, log)
+    return _write_model(work, trained, recipe, licence, terms_of, _credit(music))
+
+
+def _write_model(
+    work: Path,
+    trained: CodecAndModels,
+    recipe: Recipe,
+    licence: str,
+    terms_of: provenance.Provenance | None,
+    credit: str,
+) -> Path:
+    """Write ``work/model`` with licence and attribution; credit: that of the music."""
+    digest = hashlib.sha256((work / "train.tokens").read_bytes()).hexdigest()
+    terms = provenance.licence_metadata(licence, terms_of)
+    metadata = {**terms, "training_tokens_sha256": digest}
+    folder = _save(work / "model", trained, metadata, recipe)
+    if terms_of:
+        credit = combined_attribution(terms_of.name, terms_of.licence, terms_of.credit, credit)
+    if credit:
+        (folder / checkpoints.ATTRIBUTION).write_text(credit, encoding="utf-8")
+    return folder
+
+
+def _train_models(
+    parts: CodecAndModels,
+    tokens: Tokens,
+    heldout: Tokens | None,
+    work: Path,
+    recipe: Recipe,
+    device: str,
+    log: Log,
+) -> CodecAndModels:
+    """Train the coarse and the coarse-to-fine model, new ones where there are none yet."""
+    codec, coarse, c2f = parts
     codec, models = codec.cpu(), []
     for name, model, config, plan in (
         ("coarse", coarse, COARSE, recipe.coarse),
@@ -181,53 +151,45 @@ def train(
         log(f"training {name}")
         model = model or _new_model(config, codec, plan)
         models.append(train_masked(model.to(device), tokens, heldout, plan, work / name, log).cpu())
-    digest = hashlib.sha256((work / "train.tokens").read_bytes()).hexdigest()
-    metadata = {**provenance.terms(licence, passed), "training_tokens_sha256": digest}
-    made = _save(work / "model", (codec, models[0], models[1]), metadata, recipe)
-    credit = _credit(music)
-    if passed:
-        credit = passed_on(passed.name, passed.licence, passed.credit, credit)
-    if credit:
-        (made / checkpoints.ATTRIBUTION).write_text(credit, encoding="utf-8")
-    return made
+    return codec, models[0], models[1]
 
 
-def _save(folder: Path, parts: Parts, metadata: dict, recipe: Recipe) -> Path:
+def _save(folder: Path, parts: CodecAndModels, metadata: dict, recipe: Recipe) -> Path:
     try:
         return checkpoints.save_folder(folder, *parts, metadata=metadata, dtype=torch.float16)
     except checkpoints.CheckpointError as error:
         raise UserError(
-            f"the trained weights cannot be kept: {error}; the likely reason is a learning rate "
-            f"that is too high ({recipe.coarse.learning_rate:g}): take another WORK and a lower "
+            f"the trained weights cannot be stored: {error}; the likely reason is a learning rate "
+            f"that is too high ({recipe.coarse.learning_rate:g}): use another WORK and a lower "
             "--learning-rate"
         ) from None
 
 
-def _check_told(music: Path, base: str | Path | None, held_out: tuple[str, ...]) -> None:
-    """ValueError for a base or held-out words that this music leaves without a meaning."""
-    carried = music.is_file()
-    if carried and base != USUAL:
+def _check_arguments(music: Path, base: str | Path | None, held_out: tuple[str, ...]) -> None:
+    """Raise UserError for a base or held-out words that do not apply to this music."""
+    is_datapack = music.is_file()
+    if is_datapack and base != DEFAULT_BASE:
         raise UserError(
-            f"the base '{base or 'none'}' means nothing for the data pack '{music}', which brings "
-            "its codec and whose models start from nothing; leave out --base"
+            f"the base '{base or 'none'}' does not apply to the data pack '{music}', which has its "
+            "own codec and starts from random weights; omit --base"
         )
-    if held_out and (carried or (music / MANIFEST).is_file()):
+    if held_out and (is_datapack or (music / MANIFEST).is_file()):
         raise UserError(
-            f"the held-out words {', '.join(held_out)} mean nothing for '{music}', which tells by "
-            "itself what is held out; leave out --held-out"
+            f"the held-out words {', '.join(held_out)} do not apply to '{music}', which defines "
+            "what is held out; omit --held-out"
         )
 
 
 def _credit(music: Path) -> str:
-    """Who made the music, where a prepared set or a data pack tells it."""
+    """Attribution of the music, where a prepared set or a data pack has one."""
     if music.is_file():
-        return datapack.credit(music)
+        return datapack.read_attribution(music)
     notes = music / checkpoints.ATTRIBUTION
     return notes.read_text(encoding="utf-8") if notes.is_file() else ""
 
 
 def _without_decoder(recipe: Recipe) -> Recipe:
-    """The decoder's share of the minutes for the masked models, where they alone are trained."""
+    """Give the decoder's minutes to the masked models, where the decoder is not trained."""
     share = 1 + recipe.decoder.minutes / max(1e-9, recipe.coarse.minutes + recipe.c2f.minutes)
     coarse, c2f = (replace(p, minutes=p.minutes * share) for p in (recipe.coarse, recipe.c2f))
     return replace(recipe, coarse=coarse, c2f=c2f)
@@ -241,32 +203,32 @@ def _frame_s(codec: Codec) -> float:
     return codec.hop_length / codec.sample_rate
 
 
-def _carried(
+def _from_datapack(
     file: Path, work: Path, recipe: Recipe, device: str, log: Log
-) -> tuple[Parts, Tokens, Tokens | None]:
-    """Codec, its decoder trained, and tokens of a data pack."""
-    material = datapack.read(file)
-    codec = material.codec
-    check_windows(material.tokens, _windows(recipe), _frame_s(codec), log)
+) -> tuple[CodecAndModels, Tokens, Tokens | None]:
+    """Codec, with its decoder trained, and tokens of a data pack."""
+    content = datapack.read(file)
+    codec = content.codec
+    check_windows(content.tokens, _windows(recipe), _frame_s(codec), log)
     path = work / "train.tokens"
-    if path.is_file() and not torch.equal(Tokens.load(path).codes, material.tokens.codes):
-        raise of_others(path)
-    material.tokens.save(path)
+    if path.is_file() and not torch.equal(Tokens.load(path).codes, content.tokens.codes):
+        raise different_source_error(path)
+    content.tokens.save(path)
     if isinstance(codec, SpectralCodec):
-        _train_decoder(codec.to(device), material.clips, material.clip_tokens, recipe, work, log)
-    return (codec, None, None), material.tokens, material.heldout
+        _train_decoder(codec.to(device), content.clips, content.clip_tokens, recipe, work, log)
+    return (codec, None, None), content.tokens, content.heldout
 
 
-def _gathered(
+def _from_audio(
     music: Path,
     work: Path,
     recipe: Recipe,
-    start: provenance.Start | None,
+    start: provenance.Provenance | None,
     held_out: tuple[str, ...],
     device: str,
     log: Log,
-) -> tuple[Parts, Tokens, Tokens | None]:
-    """Codec, models to go on from, and tokens of a folder of audio files or of a prepared set."""
+) -> tuple[CodecAndModels, Tokens, Tokens | None]:
+    """Codec, models to fine-tune, and tokens of a folder of audio files or of a prepared set."""
     codec, coarse, c2f = None, None, None
     if start and start.parts:
         codec, coarse, c2f = start.parts.codec, start.parts.coarse, start.parts.c2f
@@ -274,15 +236,15 @@ def _gathered(
     if not (folder / MANIFEST).is_file():
         pack(music, folder, codec.sample_rate if codec else 44100, held_out, log)
     pieces, others = Pack.load(folder, "train"), Pack.load(folder, "heldout")
-    fitted = None if codec else _fitted(pieces, work, recipe, log)
+    fitted = None if codec else _fit_codec(pieces, work, recipe, log)
     codec = codec or fitted
     assert codec is not None
-    tokens = tokens_of(pieces, codec, work / "train.tokens")
+    tokens = encode_or_load(pieces, codec, work / "train.tokens")
     windows = ({"decoder": recipe.decoder.frames} if fitted else {}) | _windows(recipe)
     check_windows(tokens, windows, _frame_s(codec), log)
     if fitted:
         _train_decoder(fitted.to(device), pieces, tokens, recipe, work, log)
-    heldout = tokens_of(others, codec, work / "heldout.tokens") if others.pieces else None
+    heldout = encode_or_load(others, codec, work / "heldout.tokens") if others.pieces else None
     return (codec, coarse, c2f), tokens, heldout
 
 
@@ -293,8 +255,8 @@ def _new_model(config: VampNetConfig, codec: Codec, plan: MaskedTraining) -> Vam
     return model
 
 
-def _fitted(pieces: Pack, work: Path, recipe: Recipe, log: Log) -> SpectralCodec:
-    """A codec whose decoder is to be trained, or the one in the work folder."""
+def _fit_codec(pieces: Pack, work: Path, recipe: Recipe, log: Log) -> SpectralCodec:
+    """A new codec with an untrained decoder, or the one in the work folder."""
     folder = work / "codec"
     if (folder / checkpoints.CONFIG).is_file():
         return cast(SpectralCodec, checkpoints.load_codec(folder))
@@ -312,7 +274,7 @@ def _train_decoder(
     train_decoder(codec, windows, recipe.decoder, work / "codec", log)
 
 
-def pack_up(
+def write_datapack(
     music: str | Path,
     target: str | Path,
     *,
@@ -320,10 +282,17 @@ def pack_up(
     max_mib: float = datapack.MAX_MIB,
     log: Log | None = None,
 ) -> Path:
-    """A prepared set as a data pack for :func:`train`, with the codec of ``base`` and its terms.
+    """Write a prepared set as a data pack with the codec of ``base``, and return ``target``.
 
-    max_mib: the largest file. Raises ValueError where ``music`` is no set of ``data.pack`` or
-    ``recipes.default_model prepare``, and for a size that is no number above 0.
+    Args:
+        music: a set made by ``data.pack`` or ``recipes.default_model prepare``.
+        target: the file to write.
+        base: the model whose codec and terms are used.
+        max_mib: largest size of the file.
+        log: gets lines of text.
+
+    Raises:
+        UserError: where ``music`` is not such a set, and for a size that is not above 0.
     """
     if not max_mib > 0:
         raise UserError(f"max_mib is {max_mib}; it must be above 0")
@@ -336,13 +305,8 @@ def pack_up(
     sets = {split: Pack.load(music, split) for split in ("train", "heldout")}
     log("encoding")
     tokens = {split: encode(found, codec) for split, found in sets.items() if found.pieces}
+    terms = provenance.provenance_of(base).to_json()
     return datapack.write(
-        sets["train"],
-        tokens,
-        codec,
-        target,
-        attribution=_credit(music),
-        base=provenance.told_of(base).told(),
-        max_mib=max_mib,
-        log=log,
-    )
+        sets["train"], tokens, codec, target,
+        attribution=_credit(music), base=terms, max_mib=max_mib, log=log,
+    )  # fmt: skip

@@ -14,18 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vampnet.model import VampNet
-from vampnet.model.transformer import Layer
-from vampnet.training.loop import Plan, run
+from vampnet.model.transformer import TransformerLayer
+from vampnet.training.loop import TrainingPlan, run
 from vampnet.training.masking import training_mask
 from vampnet.training.tokens import Tokens
 
-TOP_K = 25  # the accuracy people compare runs by
+TOP_K = 25  # of the reported top-k accuracy
 REPORT_RATIOS = (0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True)
-class MaskedTraining(Plan):
-    """The numbers of a masked model's training; see ``Plan``."""
+class MaskedTraining(TrainingPlan):
+    """Settings of a masked model's training; see ``TrainingPlan``."""
 
     steps: int = 3400
     batch: int = 16
@@ -36,12 +36,15 @@ class MaskedTraining(Plan):
 
 
 def initialize(model: VampNet, codebooks: Tensor, std: float = 0.02) -> None:
-    """Starting weights: small normal matrices, residual outputs smaller with depth, decayed bias.
+    """Initialise a model: small normal matrices, residual outputs scaled by depth, decaying bias.
 
-    Tokens enter the residual stream at unit variance; at a tenth of that the norms amplify every
-    update and training stalls at learning rates above 3e-4.
+    Embeddings have unit variance; at a tenth of that the norms amplify every update and training
+    stalls at learning rates above 3e-4.
 
-    codebooks: float (at least N, V, latent_dim), the codec's; the first N are copied in.
+    Args:
+        model: initialised in place.
+        codebooks: float (at least N, V, latent_dim), the codec's; the first N are copied.
+        std: standard deviation of the matrices.
     """
     c = model.config
     shrink = (2 * c.n_layers) ** -0.5
@@ -53,7 +56,7 @@ def initialize(model: VampNet, codebooks: Tensor, std: float = 0.02) -> None:
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=std)
         for layer in model.layers:
-            assert isinstance(layer, Layer)
+            assert isinstance(layer, TransformerLayer)
             layer.attention.output.weight.mul_(shrink)
             layer.feed_forward.down.weight.mul_(shrink)
         model.classifier.bias.zero_()
@@ -61,10 +64,10 @@ def initialize(model: VampNet, codebooks: Tensor, std: float = 0.02) -> None:
 
 
 def decay_bias(model: VampNet, slope: float = 0.5) -> None:
-    """Start the position bias as a decay with distance, steeper for some heads than for others.
+    """Initialise the position bias as a decay with distance, with another slope for each head.
 
-    Of each head's bias, bucket b of a side gets -slope * 2**(-h) * b, so that an untrained model
-    listens to its neighbours first.
+    Bucket b on either side gets -slope * 2**(-h) * b for head h, so that an untrained model attends
+    to near frames first.
     """
     n_buckets, n_heads = model.relative_bias.weight.shape
     rank = torch.arange(n_buckets) % (n_buckets // 2)
@@ -74,10 +77,15 @@ def decay_bias(model: VampNet, slope: float = 0.5) -> None:
 
 
 def masked_loss(model: VampNet, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross-entropy of the hidden tokens.
+    """Cross-entropy of the masked tokens.
 
-    codes: int64 (B, N, T); mask: bool (B, N, T), on any device. Only hidden positions go through
-    the loss. Returns the mean in nats, the logits (M, V) and the targets (M,).
+    Args:
+        model: the model.
+        codes: int64 (B, N, T), on any device.
+        mask: bool (B, N, T), on any device, True = masked; with M masked positions.
+
+    Returns:
+        The mean in nats, a scalar; the logits, float (M, V); the targets, int64 (M,).
     """
     first = model.config.n_conditioning_codebooks
     codes, mask = codes.to(model.codebooks.device), mask.to(model.codebooks.device)
@@ -88,7 +96,17 @@ def masked_loss(model: VampNet, codes: Tensor, mask: Tensor) -> tuple[Tensor, Te
 
 @torch.no_grad()
 def report(model: VampNet, tokens: Tokens, frames: int, windows: int = 16) -> dict[str, dict]:
-    """Masked cross-entropy (nats) and accuracy (%) by mask ratio, on the same windows each time."""
+    """Measure masked cross-entropy (nats) and accuracy (%) by mask ratio, on fixed windows.
+
+    Args:
+        model: the model; its training mode is restored.
+        tokens: the held-out set.
+        frames: frames per window.
+        windows: how many.
+
+    Returns:
+        By mask ratio: "loss", "top1" and "top25".
+    """
     rng = torch.Generator().manual_seed(1234)
     codes = tokens.windows(windows, frames, rng)[:, : model.config.n_codebooks]
     was_training = model.training
@@ -123,8 +141,14 @@ def train_masked(
 ) -> VampNet:
     """Train ``model`` in place, resuming from ``folder/state.pt``; see ``loop.run``.
 
-    With ``heldout`` tokens the log gets masked loss and accuracy by mask ratio, unless no piece of
-    them is as long as a window: then it gets a line that says so.
+    The log has masked loss and accuracy by mask ratio of ``heldout``, unless its pieces are all
+    shorter than a window, which is logged instead.
+
+    Args:
+        model: the model.
+        train, heldout: codes with at least the model's codebooks.
+        plan: steps and rates.
+        folder, log: see ``loop.run``.
     """
     c = model.config
     if heldout and heldout.longest < plan.frames:
