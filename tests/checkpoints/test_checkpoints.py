@@ -150,7 +150,7 @@ def test_a_codec_alone(tmp_path):
 
 
 def test_names_and_folders(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "BUILT_IN", tmp_path)
+    monkeypatch.setattr(checkpoints.folders, "BUILT_IN", tmp_path)
     saved(tmp_path / "default")
     assert checkpoints.resolve("default") == tmp_path / "default"
     assert checkpoints.resolve(tmp_path) == tmp_path
@@ -221,7 +221,7 @@ BAD_MODELS = {
     "a scalar": (lambda: changed("coarse.pth", ADAPTER, torch.tensor(1.0)), "coarse.pth: "),
     "whole numbers": (
         lambda: changed("coarse.pth", "embedding.special.MASK", torch.zeros(4, 8).long()),
-        "holds torch.int64",
+        "has torch.int64",
     ),
     "sparse": (
         lambda: changed("coarse.pth", ADAPTER, torch.zeros(4, 8).to_sparse()),
@@ -314,7 +314,7 @@ def test_bare_adapters_that_do_not_fit(tmp_path, codec):
         ({}, "LoRA adapters only"),
         ({**delta, first: torch.zeros(8, 9)}, "shape"),
         ({first: delta[first]}, "on one side only"),
-        ({**delta, "transformer.layers.7.self_attn.fc.lora_A": torch.zeros(8, 64)}, "names none"),
+        ({**delta, "transformer.layers.7.self_attn.fc.lora_A": torch.zeros(8, 64)}, "matches none"),
     ]
     for found, words in cases:
         torch.save(found, tmp_path / "lora.pth")
@@ -329,7 +329,7 @@ def test_bad_folders_of_ours_are_refused(tmp_path):
 
     folder = tmp_path / "model"
     folder.mkdir()
-    refused("no model folder")
+    refused("not a model folder")
     saved(folder)
     config = json.loads((folder / "config.json").read_text())
     for change, words in [

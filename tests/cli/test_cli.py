@@ -217,7 +217,7 @@ def test_a_damaged_checkpoint_folder_is_refused(vamp, clip, tmp_path, tiny):
         (cut / file.name).write_bytes(file.read_bytes())
     (cut / "coarse.safetensors").write_bytes(b"no weights")
     out = tmp_path / "out.wav"
-    assert "no model folder" in refused(vamp, tmp_path, clip, out, "--model", empty)
+    assert "not a model folder" in refused(vamp, tmp_path, clip, out, "--model", empty)
     assert "coarse.safetensors" in refused(vamp, tmp_path, clip, out, "--model", cut)
 
 
