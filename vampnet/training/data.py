@@ -127,7 +127,7 @@ def pack(
 ) -> Path:
     """Read every audio file below ``source`` into ``target``: mono mean, ``rate_hz``, -24 LUFS.
 
-    Files that cannot be read (such as .m4a) or are silent are omitted and logged, and so are further
+    Files that cannot be read (such as .m4a) or are silent are omitted and logged. So are further
     copies of a file: otherwise one might be in the training set and another held out. The manifest
     has each file's SHA-256 and length.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vampnet.codec import Codec
+from vampnet.system.errors import UserError
 from vampnet.training.data import Pack
 from vampnet.training.tokens import Tokens
 
@@ -23,7 +24,7 @@ def encode_or_load(pieces: Pack, codec: Codec, path: Path) -> Tokens:
     """Return the codes of a pack, encoded now or read from ``path``.
 
     Raises:
-        ValueError: where ``path`` was made from different music or a different codec.
+        UserError: where ``path`` was made from different music or a different codec.
     """
     if not path.is_file():
         encode(pieces, codec).save(path)
@@ -43,8 +44,8 @@ def encode_or_load(pieces: Pack, codec: Codec, path: Path) -> Tokens:
     return tokens
 
 
-def different_source_error(path: Path) -> ValueError:
+def different_source_error(path: Path) -> UserError:
     """Return the error for a token file of different music or of a different codec."""
-    return ValueError(
+    return UserError(
         f"'{path}' was made from different music or a different codec; use another work folder"
     )
