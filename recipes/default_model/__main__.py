@@ -57,7 +57,9 @@ def _pack(args: argparse.Namespace) -> None:
         raise UserError(f"'{args.file}' is there already; --force overwrites it")
     from vampnet.training.end_to_end import write_datapack
 
-    made = write_datapack(args.music, args.file, base=args.model, max_mib=args.max_mib, log=print_status)
+    made = write_datapack(
+        args.music, args.file, base=args.model, max_mib=args.max_mib, log=print_status
+    )
     print(f"wrote {made}; train on it with: vampnet train {made} WORK --device cuda --minutes 25")
 
 

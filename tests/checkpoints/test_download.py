@@ -188,7 +188,7 @@ def test_ctrl_c_keeps_the_received_bytes(hub, tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vampnet.cli.progress.Progress.__call__", stop)
-    assert cli.main(["models", "pull"]) == cli.STOPPED
+    assert cli.main(["models", "pull"]) == cli.INTERRUPTED
     assert "again to resume" in capsys.readouterr().err.splitlines()[-1]
     assert list((tmp_path / "models" / "original").glob("codec.pth.*.part"))
 
