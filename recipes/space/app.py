@@ -20,7 +20,7 @@ try:  # before anything that may touch CUDA
 except ImportError:  # not on a Space, or on one without its library
     spaces = None
 
-# Only the Hub's proxy reaches a Space; its header tells the visitors apart.
+# Only the Hub's proxy reaches a Space; its header identifies each visitor.
 os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
 
 import torch  # noqa: E402

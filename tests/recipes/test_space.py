@@ -21,7 +21,7 @@ SPACE = ROOT / "recipes" / "space"
 
 @pytest.fixture
 def space(monkeypatch):
-    """The app, imported anew with a stand-in for the Hub's library that pickles what crosses."""
+    """The app, imported again with a stub of the Hub's library that pickles what crosses."""
     calls = []
 
     def gpu(duration):

@@ -107,7 +107,7 @@ def load_folder(folder: str | Path, device: str | torch.device = "cpu") -> Model
     codec = load_codec(folder)
     coarse = _load_stage(folder, "coarse", codec)
     if coarse is None:
-        raise CheckpointError(f"{folder}: there is no coarse model (coarse.safetensors or .pth)")
+        raise CheckpointError(f"{folder} has no coarse model (coarse.safetensors or .pth)")
     c2f = _load_stage(folder, "c2f", codec)
     if (folder / CONFIG).is_file():
         config = _read_config(folder)
@@ -247,7 +247,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such file") from error
+        raise CheckpointError(f"{path}: no such file") from error
     except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:

@@ -42,7 +42,7 @@ def read_torch(path: Path) -> dict[str, Any]:
                     )
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such file") from error
+        raise CheckpointError(f"{path}: no such file") from error
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
@@ -64,7 +64,7 @@ def read_safetensors(path: Path) -> State:
     try:
         return load_file(path)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such file") from error
+        raise CheckpointError(f"{path}: no such file") from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
 

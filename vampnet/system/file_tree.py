@@ -14,7 +14,7 @@ def files_below(folder: Path) -> list[Path]:
     does; real folders are visited before links to them.
 
     Returns:
-        Paths; an empty list where there is no folder.
+        Paths; an empty list where the folder does not exist.
     """
     seen: set[Path] = set()
     found: list[Path] = []

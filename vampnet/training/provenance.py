@@ -114,7 +114,7 @@ def run_origin(music: Path, start: Provenance | None, held_out: Sequence[str]) -
         held_out: the held-out words.
 
     Raises:
-        UserError: where there is no music.
+        UserError: where no music is found.
     """
     base = (
         {"name": start.name, "sha256": _digest(start.parts)}
@@ -165,7 +165,7 @@ def _music(music: Path) -> dict[str, Any]:
         if file.is_file():
             return {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     if not music.is_dir():
-        raise UserError(f"there is no music at '{music}': not a folder, not a data pack")
+        raise UserError(f"no music at '{music}': not a folder, not a data pack")
     files = {}
     for file in music_files(music):
         facts = file.stat()
