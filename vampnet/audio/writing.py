@@ -91,7 +91,10 @@ def write_native(
     name = label(Path(path))
     try:
         with atomic_file(Path(path).resolve()) as file:
-            written = _encode(file, native, sample_rate, form, check)
+            try:
+                written = _encode(file, native, sample_rate, form, check)
+            finally:
+                file.check()  # a failed write goes before what the encoder made of it
             if written != len(native) and native.dtype == np.int32 and not form.lossless:
                 file.seek(0)
                 file.truncate()
