@@ -46,7 +46,9 @@ def test_the_command_writes_a_self_contained_report(
     output = capsys.readouterr()
     assert "Mel error falls with bitrate" in output.err and "report.html" in output.out
     text = (tmp_path / "report.md").read_text()
-    for heading in ("Sampling steps", "Prompts", "Bitrates", "same masks", "codec and chance"):
+    for heading in (
+        "Sampling steps", "Prompts", "Bitrates", "same masks", "codec and chance", "Tones and hits",
+    ):  # fmt: skip
         assert heading in text
     assert "command: vampnet evaluate" in text and "outside the ranges 0 (must be 0)" in text
     assert str(music.parent) not in text  # only the folder's name is shown
@@ -74,17 +76,19 @@ def test_the_reported_duration_covers_all_stages(music, tiny_folder, tmp_path, m
         ("save_plots", {}),
         ("check_ranges", None),
         ("examples", []),
+        ("measure_round_trip", None),
     ):
         slow(name, result)
     evaluate(
         music, tmp_path, tiny_folder, EvaluationPlan(("steps",), quick=True, clips=4, seconds=3.0),
         in_place=command.in_place, on_trial=lambda *n: stages.append(n), on_stage=stages.append,
     )  # fmt: skip
-    assert "took: 4.0 minutes" in (tmp_path / "report.md").read_text()
-    assert "4.0 minutes" in (tmp_path / "report.html").read_text()
-    assert stages[-5][0] == stages[-5][1]  # the progress bar is complete, then the stages follow
-    expected = ["computing distances", "drawing plots", "checking ranges", "writing the report"]
-    assert stages[-4:] == expected
+    assert "took: 5.0 minutes" in (tmp_path / "report.md").read_text()
+    assert "5.0 minutes" in (tmp_path / "report.html").read_text()
+    assert stages[-6][0] == stages[-6][1]  # the progress bar is complete, then the stages follow
+    expected = ["computing distances", "drawing plots", "checking ranges",
+                "measuring tones and hits", "writing the report"]  # fmt: skip
+    assert stages[-5:] == expected
 
 
 @pytest.mark.slow
@@ -123,7 +127,7 @@ def test_the_report_includes_the_requested_embeddings(
     monkeypatch.setattr(EvaluationRunner, "measure", None)  # everything is cached
     assert cli.main(plain) == cli.OK, capsys.readouterr().err
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "clap" not in text and "Frechet, full band" in text
+    assert clap not in text and "Frechet, full band" in text
     assert cli.main([*plain, "--embedding", "mert=x"]) == cli.FAILED
     assert "allowed are clap=FOLDER or NAME, vggish=FILE" in capsys.readouterr().err
 

@@ -16,6 +16,8 @@ from vampnet.evaluation.musical import (
     extract_features,
     f_measure,
     level_changes,
+    level_correlation,
+    level_envelope,
     onset_correlation,
     onset_envelope,
     tempo_drift_percent,
@@ -89,3 +91,12 @@ def test_f_measure_matches_each_event_at_most_once() -> None:
     assert f_measure([1.0], [0.99, 1.01], 0.05) == pytest.approx(2 / 3)  # one beat, matched once
     assert f_measure([], [], 0.05) == 1.0
     assert f_measure([1.0], [], 0.05) == 0.0
+
+
+def test_level_envelope_is_librosas():
+    librosa = pytest.importorskip("librosa")
+    sound = noise(2.0)[0] * torch.linspace(0, 1, len(noise(2.0)[0]))
+    theirs = torch.from_numpy(librosa.feature.rms(y=sound.numpy())[0])
+    assert torch.allclose(level_envelope(sound), theirs, atol=1e-5)
+    assert level_correlation(sound, 0.5 * sound) == pytest.approx(1)
+    assert level_correlation(sound, sound.flip(0)) < -0.9

@@ -20,6 +20,7 @@ CHROMA_LOW_HZ, CHROMA_HIGH_HZ = 55.0, 2000.0
 A4_HZ = 440.0
 ONSET_FFT, ONSET_HOP = 2048, 512
 ONSET_MELS = 128
+LEVEL_WINDOW, LEVEL_HOP = 2048, 512
 ONSET_RANGE_DB = 80.0
 BEAT_TOLERANCE_S = 0.07
 ONSET_TOLERANCE_S = 0.05
@@ -92,6 +93,21 @@ def onset_envelope(audio: Tensor, rate_hz: int) -> Tensor:
 def onset_correlation(first: Tensor, second: Tensor, rate_hz: int) -> float:
     """Correlation (-1 to 1) of the onset envelopes of two mono signals of equal length."""
     return correlation(onset_envelope(first, rate_hz), onset_envelope(second, rate_hz))
+
+
+def level_envelope(audio: Tensor) -> Tensor:
+    """Root mean square of windows of 2048 samples, hop 512, centred: float (S,) to (frames,).
+
+    As librosa's ``feature.rms`` has it.
+    """
+    half = LEVEL_WINDOW // 2
+    power = torch.nn.functional.pad(audio.square()[None], (half, half))
+    return power.unfold(-1, LEVEL_WINDOW, LEVEL_HOP).mean(-1)[0].sqrt()
+
+
+def level_correlation(first: Tensor, second: Tensor) -> float:
+    """Correlation of the level envelopes of two mono sounds of one length, -1..1."""
+    return correlation(level_envelope(first), level_envelope(second))
 
 
 def f_measure(expected_s: Sequence[float], found_s: Sequence[float], tolerance_s: float) -> float:
@@ -185,6 +201,7 @@ def compare(before: AudioFeatures, after: AudioFeatures) -> dict[str, float]:
         "mel": mel_error(first, second, rate_hz),
         "chroma": chroma_correlation(first, second, rate_hz),
         "onsets": onset_correlation(first, second, rate_hz),
+        "level": level_correlation(first, second),
         "onset_f": f_measure(before.onsets_s, after.onsets_s, ONSET_TOLERANCE_S),
         "loudness_lu": loudness_lu,
         "peak_db": peak_db,

@@ -15,6 +15,7 @@ from vampnet.evaluation.experiments import Experiment
 from vampnet.evaluation.intervals import Estimate
 from vampnet.evaluation.range_checks import RangeCheck
 from vampnet.evaluation.relations import Relation
+from vampnet.evaluation.round_trip import HIT_HEADS, QUESTION, TITLE, TONE_HEADS, RoundTrip
 from vampnet.evaluation.scores import FRECHET, KERNEL, Scores
 
 Column = tuple[str, str, int, int]
@@ -25,6 +26,7 @@ OF_PAIRS: tuple[Column, ...] = (
     ("mel", "mel error", 3, -1),
     ("chroma", "chroma", 2, 1),
     ("onsets", "onsets", 2, 1),
+    ("level", "level", 2, 1),
     ("onset_f", "onset F", 2, 1),
     ("beat_f", "beat F", 2, 1),
     ("tempo_drift", "tempo drift %", 1, -1),
@@ -40,10 +42,10 @@ the {axes} of the real music, extrapolated to infinitely many clips; *kernel*: u
 hundredths; both compare audio only with clips other than its own, so the real music itself scores
 about 0. *musicnn* ignores everything above 8 kHz, *full band* uses levels alone.
 *mel error*: the paper's, log10, summed over two scales. *chroma*, *onsets*: correlation of chroma
-frames, of onset envelopes. *onset F*, *beat F*: 50 and 70 ms. *tempo drift*: half and double
-tempo count as the same. *loudness*, *peak*: absolute difference to the input, before the endpoint
-matches them. *seams*: how much sharper the waveform bends than the input does where windows meet
-and prompts end; a click is 20 dB or more."""
+frames, of onset envelopes; *level*: of level envelopes. *onset F*, *beat F*: 50 and 70 ms.
+*tempo drift*: half and double tempo count as the same. *loudness*, *peak*: absolute difference to
+the input, before the endpoint matches them. *seams*: how much sharper the waveform bends than the
+input does where windows meet and prompts end; a click is 20 dB or more."""
 OTHERS = """\
  A name such as *{name}* is that of an embedding loaded for this run, with the beginning of its
 weights' hash."""
@@ -67,6 +69,7 @@ class Report:
         relations: the paper's findings with verdicts.
         ranges: result of the range check, None where it was not made.
         plots: path of the plot by experiment.
+        round_trip: tones and hits through the codec.
     """
 
     metadata: RunMetadata
@@ -75,6 +78,7 @@ class Report:
     relations: Sequence[Relation]
     ranges: RangeCheck | None
     plots: Mapping[str, Path]
+    round_trip: RoundTrip | None = None
 
     def columns(self) -> list[Column]:
         """Columns: bitrate, distances by each embedding, measures of pairs."""
@@ -161,6 +165,10 @@ def markdown(report: Report) -> str:
         if experiment.name in report.plots:
             parts += [f"![{experiment.title}](figures/{report.plots[experiment.name].name})", ""]
         parts += markdown_table(*report.table(experiment))
+    if report.round_trip is not None:
+        parts += ["", f"## {TITLE}", "", QUESTION, ""]
+        parts += markdown_table(TONE_HEADS, report.round_trip.tone_rows())
+        parts += ["", *markdown_table(HIT_HEADS, report.round_trip.hit_rows())]
     return "\n".join([*parts, "", "## The measures", "", report.notes(), ""])
 
 
@@ -193,6 +201,10 @@ def page(report: Report, examples: Sequence[AudioExample]) -> str:
                 f"<img alt='{_text(experiment.title)}' src='data:image/png;base64,{data}'>"
             )
         parts.append(_html_table(*report.table(experiment)))
+    if report.round_trip is not None:
+        parts.append(f"<h2>{TITLE}</h2><p>{_emphasis(QUESTION)}</p>")
+        parts.append(_html_table(TONE_HEADS, report.round_trip.tone_rows()))
+        parts.append(_html_table(HIT_HEADS, report.round_trip.hit_rows()))
     parts += [_audio_section(examples), f"<h2>The measures</h2><p>{_emphasis(report.notes())}</p>"]
     return PAGE.replace("BODY", "\n".join(part for part in parts if part))
 

@@ -36,7 +36,7 @@ from vampnet.pipeline import Pipeline
 from vampnet.prompt.beats import NO_BEATS, Beats, track
 from vampnet.system.atomic_file import atomic_path
 
-MEASURES = 3  # version of the measures; increasing it invalidates cached results
+MEASURES = 4  # version of the measures; increasing it invalidates cached results
 EXAMPLES = 2  # clips whose tokens are returned, for the report's audio examples
 Found = TypeVar("Found")
 EDGE_FRAMES = 20  # minimum length of both sides of a mask edge that is checked for clicks

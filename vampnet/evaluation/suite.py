@@ -20,6 +20,7 @@ from vampnet.evaluation.plots import save_plots
 from vampnet.evaluation.range_checks import InPlace, check_ranges
 from vampnet.evaluation.relations import relations
 from vampnet.evaluation.report import Report, RunMetadata, markdown, page
+from vampnet.evaluation.round_trip import measure_round_trip
 from vampnet.evaluation.runs import EvaluationRunner, Result, Trial, model_hash, run_all, trials_of
 from vampnet.evaluation.scores import Scores
 from vampnet.model import Sampling
@@ -148,8 +149,10 @@ def _build_report(
     if in_place:
         notify("checking ranges")
         ranges = check_ranges(pipeline, clips, sampling, in_place)
+    notify("measuring tones and hits")
+    round_trip = measure_round_trip(pipeline.codec)
     notify("writing the report")
-    return Report(RunMetadata(()), chosen, scores, found, ranges, plots)
+    return Report(RunMetadata(()), chosen, scores, found, ranges, plots, round_trip)
 
 
 def _metadata(
