@@ -57,7 +57,7 @@ def _section(title: str, entries: Sequence[dict]) -> list[str]:
 def attribution(entries: Sequence[dict]) -> str:
     """Return the text for a manifest's entries: trained on, held out, omitted."""
     kept = [e for e in entries if e["split"] == sources.TRAIN]
-    held = [e for e in entries if e["split"] in (sources.HELD_OUT, sources.LOOPS)]
+    held = [e for e in entries if e["split"] in (sources.HELD_OUT, sources.LOOPS, sources.TEST)]
     lines = [HEAD, *_section("Trained on", kept)]
     if held:
         lines += _section("Held out, used for the published figures", held)

@@ -52,12 +52,14 @@ class Rendering:
         freedoom_minutes: of Freedoom's music. Where both are 0, neither package is needed.
         seed: of the composed music.
         soundfont: a file to use in place of the package's.
+        more: take the packages of ``sources.MORE`` too: further kinds of music, a test split.
     """
 
     minutes: float = 90.0
     freedoom_minutes: float = 60.0
     seed: int = 20261121
     soundfont: Path | None = None
+    more: bool = False
 
 
 def prepare(
@@ -86,7 +88,8 @@ def prepare(
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="vampnet-") as folder:
         root = _root(Path(packages), Path(folder), log)
-        wanted = [item for source in sources.MUSIC for item in sources.items(root, source)]
+        chosen = sources.MUSIC + (sources.MORE if plan.more else ())
+        wanted = [item for source in chosen for item in sources.items(root, source)]
         versions = {}
         if plan.minutes or plan.freedoom_minutes:
             versions = sources.check_rendering(root)

@@ -14,6 +14,7 @@ from recipes.default_model.packages import LicenceStatement
 from vampnet.system.errors import UserError
 
 TRAIN, HELD_OUT, LOOPS, LEFT_OUT = "train", "heldout", "heldout_loops", "left out"
+TEST = "test"  # for closing figures alone; what is tuned is tuned on HELD_OUT
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -51,7 +52,7 @@ class Item:
         source, path, version: the package and the file in it.
         artist, licence: as stated by the package.
         stated_in: the file that states them.
-        split: one of TRAIN, HELD_OUT, LOOPS, LEFT_OUT.
+        split: one of TRAIN, HELD_OUT, LOOPS, TEST, LEFT_OUT.
         why: the reason, for LEFT_OUT.
     """
 
@@ -175,9 +176,60 @@ MUSIC = (
         splits=(("loop_*", LOOPS),),
     ),
 )
+# More kinds of music, that the shipped weights were not trained on: ``prepare --more``.
+MORE = (
+    Source(  # orchestral, folk and choral
+        "0ad-data",
+        "0 A.D.",
+        "audio/music/*.ogg",
+        licence_in_copyright,
+        archive="usr/share/games/0ad/mods/public/public.zip",
+        in_source="binaries/data/mods/public/{}",
+    ),
+    Source(  # pop, rock, funk and folk
+        "supertuxkart-data",
+        "SuperTuxKart",
+        "usr/share/games/supertuxkart/data/music/*.ogg",
+        licence_in_copyright,
+        in_source="data/music/{name}",
+        left_out=(("*_fast", "a faster copy of another track"), ("farm_f", "a faster copy")),
+        splits=(
+            ("Boom_boom_boom", HELD_OUT),
+            *((name, TEST) for name in ("hacienda", "menutheme", "subsea", "win_theme")),
+            *((name, TEST) for name in ("kart_grand_prix", "lose_theme", "race_win_theme")),
+            *((name, TEST) for name in ("xeon6", "SkyVibe-*")),
+        ),
+    ),
+    Source(  # acoustic and orchestral
+        "unknown-horizons",
+        "Unknown Horizons",
+        "usr/share/unknown-horizons/content/audio/music/**/*.ogg",
+        licence_in_copyright,
+        in_source="content/audio/music/{name}",
+        splits=(("*", HELD_OUT),),
+    ),
+    Source(  # orchestral
+        "flare-game",
+        "Flare",
+        "usr/share/games/flare/mods/fantasycore/music/*.ogg",
+        licence_in_copyright,
+        in_source="mods/fantasycore/music/{name}",
+        left_out=(("wind_ambient", "no music"),),
+        splits=(("*", TEST),),
+    ),
+    Source(  # percussion, flutes and drones
+        "lugaru-data",
+        "Lugaru HD",
+        "usr/share/games/lugaru/Sounds/Music*.ogg",
+        licence_in_copyright,
+        in_source="Data/Sounds/{name}",
+        splits=(("*", TEST),),
+    ),
+)
 FREEDOOM, FREEDOOM_WADS = "freedoom", "usr/share/games/doom/freedoom[12].wad"
 SOUNDFONT, SOUNDFONT_TERMS = "musescore-general-soundfont-small", "MuseScore_General SoundFont (MIT"
 PACKAGES = (*(s.package for s in MUSIC), FREEDOOM, SOUNDFONT)
+MORE_PACKAGES = tuple(s.package for s in MORE)
 
 
 def _paths(root: Path, source: Source) -> list[str]:

@@ -165,6 +165,36 @@ def test_only_files_with_a_stated_free_licence_are_used(debs, tmp_path) -> None:
     assert sum("left out" in line for line in logged) == 4
 
 
+def test_more_kinds_have_a_test_split_and_licences_of_their_own(tmp_path) -> None:
+    karts = "usr/share/games/supertuxkart/data/music"
+    copyrights = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+
+Files: data/music/*
+Copyright: Several
+License: GPL-3+
+
+Files: data/music/bay.ogg data/music/xeon6.ogg data/music/bay_fast.ogg
+Copyright: A. Driver
+License: CC-BY-SA-3.0
+"""
+    names = ("bay", "bay_fast", "farm", "xeon6")
+    files = {f"{karts}/{name}.ogg": b"OggS" for name in names}
+    files["usr/share/doc/supertuxkart-data/copyright"] = copyrights.encode()
+    history = gzip.compress(b"supertuxkart (1.4-2) unstable; urgency=low\n")
+    files["usr/share/doc/supertuxkart-data/changelog.Debian.gz"] = history
+    for path, content in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    source = next(s for s in sources.MORE if s.package == "supertuxkart-data")
+    found = {item.name.split("/")[1]: item for item in sources.items(tmp_path, source)}
+    splits = {name: item.split for name, item in found.items()}
+    assert splits == {
+        "bay.ogg": "train", "bay_fast.ogg": "left out", "farm.ogg": "left out", "xeon6.ogg": "test",
+    }  # fmt: skip
+    assert found["farm.ogg"].why == "licence GPL-3+"
+    assert found["bay.ogg"].artist == "A. Driver"
+
+
 def test_the_set_is_ready_for_training_and_names_the_authors(debs, tmp_path) -> None:
     out = prepare.prepare(debs, tmp_path, NOTHING_RENDERED)
     train, heldout = Pack.load(out, "train"), Pack.load(out, "heldout")
