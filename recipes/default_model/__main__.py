@@ -2,11 +2,13 @@
 
 python -m recipes.default_model prepare PACKAGES OUT
 python -m recipes.default_model pack SET FILE
+python -m recipes.default_model envelope SET WORK
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     add("--freedoom-minutes", type=float, default=60.0, metavar="N", help=freedoom)
     add("--seed", type=int, default=20261121, metavar="N", help="seed of the composed music")
     add("--soundfont", type=Path, metavar="FILE", help="in place of the package's soundfont")
+    text = "further kinds of music too, from more packages; see docs/training.md"
+    add("--more", action="store_true", help=text)
     text = "pack a prepared set into one small file, to train on another machine"
     packed = commands.add_parser("pack", help=text, description=text)
     packed.set_defaults(run=_pack)
@@ -39,13 +43,22 @@ def parser() -> argparse.ArgumentParser:
     add("--model", default="default", metavar="MODEL", help="model whose codec is used (default)")
     add("--max-mib", type=float, default=60.0, metavar="MIB", help="size (60)")
     add("--force", action="store_true", help="overwrite an existing file")
+    text = "train an envelope for a model's codec: sharper attacks, the same tokens"
+    envelope = commands.add_parser("envelope", help=text, description=text)
+    envelope.set_defaults(run=_envelope)
+    add = envelope.add_argument
+    add("music", metavar="SET", help="a folder written by `prepare`")
+    add("work", metavar="WORK", help="the folder to write; WORK/model is the model")
+    add("--model", default="default", metavar="MODEL", help="the model to begin from (default)")
+    add("--minutes", type=float, default=10.0, metavar="N", help="minutes of training (10)")
+    add("--seconds", type=float, default=8.0, metavar="S", help="of each piece (8)")
     return made
 
 
 def _prepare(args: argparse.Namespace) -> None:
     from recipes.default_model.prepare import Rendering, prepare
 
-    plan = Rendering(args.minutes, args.freedoom_minutes, args.seed, args.soundfont)
+    plan = Rendering(args.minutes, args.freedoom_minutes, args.seed, args.soundfont, args.more)
     made = prepare(args.packages, args.target, plan, log=print_status)
     print(f"wrote {made}; train on it with: vampnet train {made} WORK --base none")
 
@@ -61,6 +74,23 @@ def _pack(args: argparse.Namespace) -> None:
         args.music, args.file, base=args.model, max_mib=args.max_mib, log=print_status
     )
     print(f"wrote {made}; train on it with: vampnet train {made} WORK --device cuda --minutes 25")
+
+
+def _envelope(args: argparse.Namespace) -> None:
+    from recipes.default_model.attacks import add_envelope
+
+    for name in ("minutes", "seconds"):
+        if not 0 < getattr(args, name) < math.inf:
+            raise UserError(f"--{name} is {getattr(args, name)}; it must be above 0, with an end")
+    made = add_envelope(
+        args.music,
+        args.work,
+        model=args.model,
+        minutes=args.minutes,
+        seconds=args.seconds,
+        log=print_status,
+    )
+    print(f"wrote {made}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -24,6 +24,9 @@ from torch import Tensor, nn
 
 from vampnet.codec.band_analysis import Analysis, three_frame_mean
 from vampnet.codec.codec import Codec, check_sizes
+from vampnet.codec.envelope import LEVEL_FLOOR as ENVELOPE_FLOOR
+from vampnet.codec.envelope import reach as attack_reach
+from vampnet.codec.envelope import shape_attacks
 from vampnet.codec.quantizer import ProductQuantizer
 from vampnet.codec.synthesis import REPEAT, Band, synthesize_band, three_bands
 from vampnet.system.errors import UserError
@@ -31,6 +34,7 @@ from vampnet.system.errors import UserError
 MAGNITUDE_FLOOR = 1e-6  # amplitude that is added to the spectra of the decoder
 RATES_HZ = (9_600, 96_000)  # below, bands exceed half the rate; above, some contain no bin
 HOP_UNIT = 16  # samples; a frame of the lowest band at its decimated rate
+ENVELOPE_DIM, ENVELOPE_DEPTH = 128, 2  # width and blocks of the network that finds attacks
 LONGEST_HOP = 4096  # samples, the longest window: longer frames would have gaps
 
 
@@ -52,6 +56,15 @@ class ConvNeXtBlock(nn.Module):
         return x + self.scale * y
 
 
+def column_levels(magnitude: Tensor) -> Tensor:
+    """Return the log10 RMS of each column, float (B, columns), of log10 magnitudes.
+
+    Of a sine of amplitude a, a Hann window's bins have squares that add up to 1.5 a ** 2.
+    """
+    power = (10.0 ** (2 * magnitude)).sum(-1) / 3
+    return 0.5 * (power + ENVELOPE_FLOOR**2).log10()
+
+
 class MagnitudeDecoder(nn.Module):
     """Predicts the correction of the interpolated levels with ConvNeXt blocks."""
 
@@ -62,12 +75,16 @@ class MagnitudeDecoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.output = nn.Linear(dim, n_out)
 
-    def forward(self, levels: Tensor) -> Tensor:
-        """Map normalised levels, float (B, T, width), to log10 values, float (B, T, n_out)."""
+    def features(self, levels: Tensor) -> Tensor:
+        """Return the output layer's input, float (B, T, dim), of normalised levels."""
         x = self.input(levels.transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             x = block(x)
-        return self.output(self.norm(x))
+        return self.norm(x)
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """Map normalised levels, float (B, T, width), to log10 values, float (B, T, n_out)."""
+        return self.output(self.features(levels))
 
 
 class LevelInterpolation(nn.Module):
@@ -115,6 +132,8 @@ class SpectralCodec(Codec):
         dim, blocks, kernel: of the decoder's ConvNeXt blocks.
         iterations: of Griffin-Lim in the highest band.
         momentum: of fast Griffin-Lim.
+        envelope_blocks: blocks per frame of each band's envelope, that attacks are brought to;
+            empty = no envelope.
 
     Raises:
         ValueError: for values that the analysis or the decoder cannot use.
@@ -139,6 +158,7 @@ class SpectralCodec(Codec):
         kernel: int = 7,
         iterations: int = 10,
         momentum: float = 0.99,
+        envelope_blocks: tuple[int, ...] = (),
     ):
         kwargs = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__(**kwargs)
@@ -158,10 +178,20 @@ class SpectralCodec(Codec):
         self.outputs = [band.per_frame * band.n_bins for band in self.bands]
         self.spread = LevelInterpolation(self.analysis, self.bands, sample_rate)
         self.decoder = MagnitudeDecoder(width, sum(self.outputs), dim, blocks, kernel)
+        self.envelope_blocks = list(envelope_blocks)
+        self.envelope: MagnitudeDecoder | None = None
+        if envelope_blocks:
+            n_blocks = sum(self.envelope_blocks)
+            self.envelope = MagnitudeDecoder(dim, n_blocks, ENVELOPE_DIM, ENVELOPE_DEPTH, kernel)
+            nn.init.zeros_(self.envelope.output.weight)  # untrained, it changes nothing
+            nn.init.zeros_(self.envelope.output.bias)
         self.encode_context = -(-4096 // (2 * hop_length)) + 2
         # frames that the iterations of Griffin-Lim depend on, in the widest band, and the blocks
         reach = max(-(-b.n_fft // hop_length) * (iterations * b.effort + 1) for b in self.bands)
         self.decode_context = (blocks + 1) * (kernel // 2) + math.ceil(reach)
+        if self.envelope_blocks:
+            around = (ENVELOPE_DEPTH + 1) * (kernel // 2)
+            self.decode_context += around + attack_reach(hop_length, sample_rate)
         self.window_multiple = REPEAT
         self.max_window = 1280  # larger ones exceed the processor's cache and are slower
 
@@ -195,22 +225,37 @@ class SpectralCodec(Codec):
             levels = levels + self.fine.decode(codes[..., n:])
         return levels
 
-    def magnitude(self, codes: Tensor) -> list[Tensor]:
-        """Return log10 magnitudes of each band, float (B, T * per_frame, bins), of codes."""
-        return self.spectra(self.dequantize(codes))
+    def spectra(self, levels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return spectra and envelopes of each band, of centred levels, float (B, T, width).
 
-    def spectra(self, levels: Tensor) -> list[Tensor]:
-        """Return log10 magnitudes of each band, float (B, T * per_frame, bins), of levels."""
-        found = self.spread(levels + self.mean) + self.decoder(levels / self.deviation)
+        Returns:
+            log10 magnitudes, float (B, T * per_frame, bins) each, and log10 levels of blocks, float
+            (B, T * blocks) each; no envelopes where the codec has none.
+        """
+        features = self.decoder.features(levels / self.deviation)
+        found = self.spread(levels + self.mean) + self.decoder.output(features)
         parts = found.split(self.outputs, dim=-1)
-        return [
+        magnitudes = [
             part.reshape(part.shape[0], -1, band.n_bins)
             for part, band in zip(parts, self.bands, strict=True)
         ]
+        if self.envelope is None:
+            return magnitudes, []
+        base = self.coarse_envelope(magnitudes)
+        envelopes = (base + self.envelope(features)).split(self.envelope_blocks, dim=-1)
+        return magnitudes, [envelope.flatten(1) for envelope in envelopes]
 
-    def render(self, spectra: list[Tensor]) -> Tensor:
-        """Synthesise audio, float (B, T * hop), from log10 magnitudes of each band."""
-        parts = [
+    def coarse_envelope(self, magnitudes: list[Tensor]) -> Tensor:
+        """Return each column's level in all of its blocks, float (B, T, blocks)."""
+        parts = []
+        for part, band, n in zip(magnitudes, self.bands, self.envelope_blocks, strict=True):
+            levels = column_levels(part).repeat_interleave(n // band.per_frame, -1)
+            parts.append(levels.unflatten(-1, (-1, n)))
+        return torch.cat(parts, dim=-1)
+
+    def render(self, spectra: list[Tensor], envelopes: Sequence[Tensor] = ()) -> Tensor:
+        """Synthesise audio, float (B, T * hop), from spectra and envelopes of each band."""
+        waves = [
             synthesize_band(
                 (10.0**part - MAGNITUDE_FLOOR).clamp(min=0.0),
                 band,
@@ -220,17 +265,21 @@ class SpectralCodec(Codec):
             )
             for part, band in zip(spectra, self.bands, strict=True)
         ]
-        return torch.stack(parts).sum(0)
+        if envelopes:
+            shaped = zip(waves, envelopes, strict=True)
+            waves = [shape_attacks(wave, levels, self.sample_rate) for wave, levels in shaped]
+        return torch.stack(waves).sum(0)
 
     def _encode_window(self, audio: Tensor) -> Tensor:
         return self.quantize(self.levels(audio))
 
     def _decode_window(self, codes: Tensor) -> Tensor:
-        return self.render(self.magnitude(codes))[:, None]
+        return self.render(*self.spectra(self.dequantize(codes)))[:, None]
 
 
 def _check(kwargs: Mapping[str, Any]) -> None:
-    sizes = {name: value for name, value in kwargs.items() if name != "momentum"}
+    others = ("momentum", "envelope_blocks")
+    sizes = {name: value for name, value in kwargs.items() if name not in others}
     check_sizes(sizes, {"smooth_from": 0, "blocks": 0, "iterations": 0})
     (lowest, highest), hop, n_coarse = RATES_HZ, kwargs["hop_length"], len(kwargs["coarse_sizes"])
     momentum = kwargs["momentum"]
@@ -241,7 +290,19 @@ def _check(kwargs: Mapping[str, Any]) -> None:
          f"a multiple of {HOP_UNIT} samples up to {LONGEST_HOP}"),
         ("smooth_from", kwargs["smooth_from"] <= n_coarse, f"0 to {n_coarse}"),
         ("kernel", kwargs["kernel"] % 2 == 1, "odd"),
+        ("envelope_blocks", _fits_columns(kwargs["envelope_blocks"], hop, kwargs["sample_rate"]),
+         "empty, or for each band a multiple of its columns per frame that divides hop_length"),
         ("momentum", is_number and 0 <= momentum < 1, "a number from 0 up, below 1"),
     ):  # fmt: skip
         if not fits:
             raise UserError(f"{name} is {kwargs[name]!r}; it must be {allowed}")
+
+
+def _fits_columns(blocks: Any, hop: int, rate_hz: int) -> bool:
+    bands = three_bands(rate_hz)
+    if not isinstance(blocks, list | tuple) or len(blocks) not in (0, len(bands)):
+        return False
+    return all(
+        type(n) is int and n > 0 and n % band.per_frame == 0 and hop % n == 0
+        for n, band in zip(blocks, bands, strict=False)
+    )

@@ -60,8 +60,8 @@ def three_bands(rate_hz: int) -> tuple[Band, ...]:
     )
 
 
-def magnitudes(audio: Tensor, band: Band, hop: int) -> Tensor:
-    """Return the magnitudes of a band.
+def band_spectrum(audio: Tensor, band: Band, hop: int) -> Tensor:
+    """Return a band's bins of the short-time spectrum.
 
     Args:
         audio: float (B, T * hop).
@@ -69,8 +69,8 @@ def magnitudes(audio: Tensor, band: Band, hop: int) -> Tensor:
         hop: samples per token frame.
 
     Returns:
-        float (B, T * per_frame, bins), in units of a sine's amplitude; column c is centred in the
-        c-th of the equal parts of the signal.
+        complex (B, T * per_frame, bins); column c is centred in the c-th of the equal parts of the
+        signal.
     """
     step = hop // band.per_frame
     side = band.n_fft // 2 - step // 2
@@ -79,8 +79,22 @@ def magnitudes(audio: Tensor, band: Band, hop: int) -> Tensor:
     spectrum = torch.stft(
         padded, band.n_fft, step, window=window, center=False, return_complex=True
     )
-    kept = spectrum[:, band.first : band.last].transpose(1, 2)
-    return kept.abs() * 2 / window.sum()
+    return spectrum[:, band.first : band.last].transpose(1, 2)
+
+
+def magnitudes(audio: Tensor, band: Band, hop: int) -> Tensor:
+    """Return the magnitudes of a band's spectrum, in units of a sine's amplitude."""
+    return band_spectrum(audio, band, hop).abs() * 2 / band.window(audio).sum()
+
+
+def band_wave(audio: Tensor, band: Band, hop: int) -> Tensor:
+    """Return the part of the audio, float (B, T * hop), that a band represents, with its phase."""
+    step, window = hop // band.per_frame, band.window(audio)
+    columns = band_spectrum(audio, band, hop)
+    whole = F.pad(columns, (band.first, band.n_fft // 2 + 1 - band.last))
+    wave = _to_wave(whole, window, step, _weight(window, columns.shape[1], step))
+    start = band.n_fft // 2 - step // 2
+    return wave[:, start : start + audio.shape[-1]]
 
 
 def nearest_peak(magnitude: Tensor, rounds: int = 2) -> Tensor:

@@ -138,7 +138,7 @@ def train_decoder(
         audio, codes = windows(plan.batch, plan.frames, rng)
         with torch.autocast(codes.device.type, enabled=False):  # as in decoding
             levels = codec.dequantize(codes[:, : n_decoded_codebooks(codec, rng)])
-        found = codec.spectra(levels)
+        found, _ = codec.spectra(levels)
         total = torch.zeros(())
         parts = zip(codec.bands, found, target_magnitudes(codec, audio), tables, strict=True)
         for weight, (band, ours, theirs, table) in zip(BAND_WEIGHTS, parts, strict=True):
