@@ -91,10 +91,7 @@ def write_native(
     name = label(Path(path))
     try:
         with atomic_file(Path(path).resolve()) as file:
-            try:
-                written = _encode(file, native, sample_rate, form, check)
-            finally:
-                file.check()  # a failed write goes before what the encoder made of it
+            written = _encode(file, native, sample_rate, form, check)
             if written != len(native) and native.dtype == np.int32 and not form.lossless:
                 file.seek(0)
                 file.truncate()
@@ -197,12 +194,14 @@ def _write_coded(
     # A file and not its name: libsndfile itself forgets a disk that was full when it closed, and
     # takes only names in UTF-8.
     kind = {"subtype": form.subtype, "endian": form.endian, "format": form.container, **how}
-    with soundfile.SoundFile(inner, "w", sample_rate, native.shape[1], **kind) as sound:
-        for start in range(0, len(native), _BLOCK):
-            check()
-            sound.write(np.ascontiguousarray(native[start : start + _BLOCK]))
-            file.check()
-    file.check()
+    try:
+        with soundfile.SoundFile(inner, "w", sample_rate, native.shape[1], **kind) as sound:
+            for start in range(0, len(native), _BLOCK):
+                check()
+                sound.write(np.ascontiguousarray(native[start : start + _BLOCK]))
+                file.check()
+    finally:
+        file.check()  # a failed write goes before what the encoder made of it
 
 
 def _write_mp3(
