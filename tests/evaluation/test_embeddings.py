@@ -335,7 +335,7 @@ def test_an_unreachable_hub_is_reported_in_one_line(monkeypatch, tmp_path):
     pytest.importorskip("huggingface_hub")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with pytest.raises(DownloadError, match="'o/absent' .* be had from 127.0.0.1:9: [^\n]+$"):
+    with pytest.raises(DownloadError, match="'o/absent' .* downloaded from 127.0.0.1:9: [^\n]+$"):
         download.fetch_repository("o/absent", clap.FILES)
 
 

@@ -54,7 +54,7 @@ def test_a_page_of_an_earlier_server_says_so_and_is_reloaded(browser, tmp_path):
     with running(FakePipeline(), PRESETS, secret="word", port=port):
         visit.wait(lambda: "was lost. Reload the page" in visit.text("#lost"), "what to do")
         visit.page.click("#vary")
-        visit.wait(lambda: "choose it again" in visit.text("body"), "a word on the clip")
+        visit.wait(lambda: "Choose the clip again" in visit.text("body"), "a word on the clip")
         visit.page.click("#reload")
         visit.wait(lambda: visit.page.is_hidden("#lost"), "a new page")
         visit.open(clip(tmp_path))
