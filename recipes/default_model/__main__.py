@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     add("--freedoom-minutes", type=float, default=60.0, metavar="N", help=freedoom)
     add("--seed", type=int, default=20261121, metavar="N", help="seed of the composed music")
     add("--soundfont", type=Path, metavar="FILE", help="in place of the package's soundfont")
-    text = "further kinds of music too, from more packages; see docs/training.md"
+    text = "also use further packages with other kinds of music; see docs/training.md"
     add("--more", action="store_true", help=text)
     text = "pack a prepared set into one small file, to train on another machine"
     packed = commands.add_parser("pack", help=text, description=text)
@@ -49,9 +49,9 @@ def parser() -> argparse.ArgumentParser:
     add = envelope.add_argument
     add("music", metavar="SET", help="a folder written by `prepare`")
     add("work", metavar="WORK", help="the folder to write; WORK/model is the model")
-    add("--model", default="default", metavar="MODEL", help="the model to begin from (default)")
+    add("--model", default="default", metavar="MODEL", help="the model to start from (default)")
     add("--minutes", type=float, default=10.0, metavar="N", help="minutes of training (10)")
-    add("--seconds", type=float, default=8.0, metavar="S", help="of each piece (8)")
+    add("--seconds", type=float, default=8.0, metavar="S", help="seconds used of each piece (8)")
     return made
 
 
@@ -81,7 +81,7 @@ def _envelope(args: argparse.Namespace) -> None:
 
     for name in ("minutes", "seconds"):
         if not 0 < getattr(args, name) < math.inf:
-            raise UserError(f"--{name} is {getattr(args, name)}; it must be above 0, with an end")
+            raise UserError(f"--{name} is {getattr(args, name)}; it must be above 0 and finite")
     made = add_envelope(
         args.music,
         args.work,

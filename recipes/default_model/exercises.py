@@ -1,6 +1,6 @@
-"""Made-up notes and drum hits for the decoder's training: exact pitch, exact attacks.
+"""Synthetic notes and drum hits for the decoder's training: exact pitch, exact attacks.
 
-Music alone has few bare notes and few hits out of silence, where an error is easiest to notice.
+Music has few single notes and few hits after silence, where errors are most audible.
 """
 
 from __future__ import annotations
@@ -22,7 +22,18 @@ def _uniform(rng: torch.Generator, low: float, high: float) -> float:
 
 
 def held_notes(rng: torch.Generator, seconds: float, rate_hz: int) -> Tensor:
-    """Notes, fifths, chords and detuned pads of 0.5 to 4 s one after another, float (S,)."""
+    """Return a sequence of notes, fifths, chords and detuned pads.
+
+    Each lasts 0.5 to 4 s, with pauses of up to 0.2 s.
+
+    Args:
+        rng: a CPU generator.
+        seconds: length.
+        rate_hz: sample rate.
+
+    Returns:
+        float (S,).
+    """
     total = torch.zeros(int(seconds * rate_hz))
     at = 0
     while at < len(total):
@@ -33,7 +44,7 @@ def held_notes(rng: torch.Generator, seconds: float, rate_hz: int) -> Tensor:
 
 
 def _note(rng: torch.Generator, n: int, rate_hz: int) -> Tensor:
-    """One sound of n samples, float (n,)."""
+    """Return one note or chord of n samples, float (n,)."""
     random = RandomChoice(rng)
     time_s = torch.arange(n, dtype=torch.float64) / rate_hz
     root_hz = LOWEST_HZ * 2 ** _uniform(rng, 0, OCTAVES)
@@ -60,7 +71,16 @@ def _note(rng: torch.Generator, n: int, rate_hz: int) -> Tensor:
 
 
 def drum_hits(rng: torch.Generator, seconds: float, rate_hz: int) -> Tensor:
-    """Hits of random kinds 0.1 to 0.6 s apart, float (S,)."""
+    """Return hits of random kinds, 0.1 to 0.6 s apart.
+
+    Args:
+        rng: a CPU generator.
+        seconds: length.
+        rate_hz: sample rate.
+
+    Returns:
+        float (S,).
+    """
     total = torch.zeros(int(seconds * rate_hz))
     at = int(_uniform(rng, 0.05, 0.3) * rate_hz)
     while at < len(total):
@@ -71,7 +91,7 @@ def drum_hits(rng: torch.Generator, seconds: float, rate_hz: int) -> Tensor:
 
 
 def _hit(rng: torch.Generator, rate_hz: int) -> Tensor:
-    """A sum of a falling sine, filtered noise and a string, each there or not."""
+    """Return one hit: a drum, a drum with noise, noise bursts or a plucked string, float (S,)."""
     random = RandomChoice(rng)
     time_s = torch.arange(int(0.4 * rate_hz), dtype=torch.float64) / rate_hz
     sound = torch.zeros_like(time_s)

@@ -52,7 +52,7 @@ class Rendering:
         freedoom_minutes: of Freedoom's music. Where both are 0, neither package is needed.
         seed: of the composed music.
         soundfont: a file to use in place of the package's.
-        more: take the packages of ``sources.MORE`` too: further kinds of music, a test split.
+        more: also use the packages of ``sources.MORE``: further kinds of music, a test split.
     """
 
     minutes: float = 90.0

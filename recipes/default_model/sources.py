@@ -14,7 +14,7 @@ from recipes.default_model.packages import LicenceStatement
 from vampnet.system.errors import UserError
 
 TRAIN, HELD_OUT, LOOPS, LEFT_OUT = "train", "heldout", "heldout_loops", "left out"
-TEST = "test"  # for closing figures alone; what is tuned is tuned on HELD_OUT
+TEST = "test"  # for final figures only; settings are tuned on HELD_OUT
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -176,7 +176,7 @@ MUSIC = (
         splits=(("loop_*", LOOPS),),
     ),
 )
-# More kinds of music, that the shipped weights were not trained on: ``prepare --more``.
+# Further kinds of music, not used for the shipped masked models: ``prepare --more``.
 MORE = (
     Source(  # orchestral, folk and choral
         "0ad-data",
@@ -229,7 +229,6 @@ MORE = (
 FREEDOOM, FREEDOOM_WADS = "freedoom", "usr/share/games/doom/freedoom[12].wad"
 SOUNDFONT, SOUNDFONT_TERMS = "musescore-general-soundfont-small", "MuseScore_General SoundFont (MIT"
 PACKAGES = (*(s.package for s in MUSIC), FREEDOOM, SOUNDFONT)
-MORE_PACKAGES = tuple(s.package for s in MORE)
 
 
 def _paths(root: Path, source: Source) -> list[str]:

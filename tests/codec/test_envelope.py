@@ -1,4 +1,4 @@
-"""Attacks brought to an envelope: sharp where there is one, untouched elsewhere."""
+"""Attacks scaled to a level envelope: sharp at an attack, unchanged elsewhere."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_smeared_attack_becomes_sharp_again():
     assert level[0] == pytest.approx(level[1], rel=0.15)
 
 
-def test_a_held_note_is_untouched_by_a_steady_envelope():
+def test_a_sustained_note_is_unchanged_by_a_steady_envelope():
     note = 0.1 * torch.sin(torch.arange(400 * SIZE) * 0.03)[None]
     levels = block_levels(2 * note, SIZE * 8).repeat_interleave(8, -1)
     assert torch.equal(shape_attacks(note, levels, RATE), note)
@@ -81,6 +81,6 @@ def test_windowed_is_one_shot_with_an_envelope(tiny_codec: SpectralCodec) -> Non
 
 
 @pytest.mark.parametrize("blocks", [(4, 8), (4, 8, 6), (4, 8, 5), (0, 8, 8), 8])
-def test_blocks_that_do_not_fit_are_refused(blocks):
+def test_blocks_that_do_not_divide_the_frame_raise(blocks):
     with pytest.raises(ValueError, match="envelope_blocks"):
         SpectralCodec(envelope_blocks=blocks)

@@ -1,4 +1,4 @@
-"""An envelope for a model: what was there stays, to the last bit."""
+"""Adding an envelope to a model leaves tokens, models and spectra bit-exact."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def music() -> Pack:
     return Pack([("a", (3000 * rng.standard_normal(88200)).astype(np.int16))], 44100)
 
 
-def test_tokens_models_and_spectra_stay(tiny_pipeline, music, tmp_path, monkeypatch) -> None:
+def test_tokens_and_models_are_unchanged(tiny_pipeline, music, tmp_path, monkeypatch) -> None:
     base = checkpoints.save_folder(
         tmp_path / "base",
         tiny_pipeline.codec,
@@ -50,6 +50,6 @@ def test_examples_are_music_and_exercises(music) -> None:
     assert all((a == b).all() for (_, a), (_, b) in zip(pack.pieces, again.pieces, strict=True))
 
 
-def test_mistakes_are_named(tmp_path, capsys) -> None:
+def test_user_errors_name_the_value(tmp_path, capsys) -> None:
     assert main(["envelope", str(tmp_path), str(tmp_path), "--minutes", "0"]) == 1
     assert "--minutes is 0.0; it must be above 0" in capsys.readouterr().err

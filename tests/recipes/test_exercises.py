@@ -1,4 +1,4 @@
-"""Made-up notes and hits: the same seed makes the same sound, within full scale, never silent."""
+"""Synthetic notes and hits: same seed, same audio; within full scale, never silent."""
 
 from __future__ import annotations
 

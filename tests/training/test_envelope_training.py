@@ -1,4 +1,4 @@
-"""Training of the envelope: the network learns where attacks stand, the decoder stays."""
+"""Training of the envelope: the loss falls, the decoder is unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _pack() -> Pack:
     return Pack(pieces, 44100)
 
 
-def test_the_envelope_learns_and_leaves_the_decoder_alone(tiny_codec, tmp_path) -> None:
+def test_the_envelope_learns_and_the_decoder_is_unchanged(tiny_codec, tmp_path) -> None:
     codec = _codec(tiny_codec)
     before = {name: value.clone() for name, value in codec.decoder.state_dict().items()}
     examples = [Examples(codec, _pack(), n) for n in (14, 4)]
@@ -36,13 +36,13 @@ def test_the_envelope_learns_and_leaves_the_decoder_alone(tiny_codec, tmp_path) 
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-def test_windows_stay_within_a_stretch(tiny_codec) -> None:
+def test_windows_lie_within_a_segment(tiny_codec) -> None:
     some = Examples(_codec(tiny_codec), _pack(), 14)
     assert len(some.features) == some.starts[-1] and len(some.starts) == 3
     shapes = [tuple(x.shape) for x in some.windows(5, 30, torch.Generator().manual_seed(0))]
     assert shapes == [(5, 30, 16), (5, 30, 20), (5, 30, 20), (5, 30, 20)]
 
 
-def test_a_codec_without_an_envelope_is_refused(tiny_codec, tmp_path) -> None:
+def test_a_codec_without_an_envelope_raises(tiny_codec, tmp_path) -> None:
     with pytest.raises(ValueError, match="no envelope"):
         train_envelope(tiny_codec, [], EnvelopeTraining(), tmp_path)

@@ -1,8 +1,9 @@
-"""Sharp attacks: a band's sound brought to a level envelope that is finer than its windows.
+"""Sharp attacks: the audio of a band is attenuated to a level envelope finer than its windows.
 
-Phase restored from magnitudes spreads an attack over the whole window. The decoder therefore gives
-the level of short blocks too, and around a rise whatever is louder is brought down to that level
-(temporal noise shaping in spirit: Herre and Johnston, AES 1996). Held notes are left alone.
+Phase estimated from magnitudes spreads an attack over the whole window. The decoder therefore also
+predicts the level of short blocks. Around an attack, blocks that exceed that level are attenuated
+to it (the aim of temporal noise shaping: Herre and Johnston, AES 1996). Sustained notes are
+unchanged.
 """
 
 from __future__ import annotations
@@ -10,23 +11,37 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-LEVEL_FLOOR = 1e-5  # root mean square below which blocks count as silent
-RISE_DB = (9.0, 15.0)  # over LOOK_S: from where a rise is an attack in part, and altogether
+LEVEL_FLOOR = 1e-5  # RMS amplitude that is added (in power) to the levels
+RISE_DB = (9.0, 15.0)  # rise of the level over LOOK_S: start and full degree of an attack
 LOOK_S = 0.012
-BEFORE_S, AFTER_S = 0.03, 0.015  # of an attack, where the sound is scaled
-GAIN = (-2.5, 0.0)  # log10 factors allowed: raising soft attacks too costs onsets
+BEFORE_S, AFTER_S = 0.03, 0.015  # the audio is scaled from this before an attack to this after it
+GAIN = (-2.5, 0.0)  # limits of the gain, log10; amplifying soft attacks lowers the onset scores
 
 
 def block_levels(wave: Tensor, size: int) -> Tensor:
-    """log10 root mean square of each block: float (B, S) to (B, S / size); S a multiple of it."""
+    """Return log10 RMS levels of blocks.
+
+    Args:
+        wave: float (B, S), S a multiple of ``size``.
+        size: samples per block.
+
+    Returns:
+        float (B, S / size).
+    """
     power = wave.square().unflatten(-1, (-1, size)).mean(-1)
     return 0.5 * (power + LEVEL_FLOOR**2).log10()
 
 
 def attacks(levels: Tensor, size: int, rate_hz: int) -> Tensor:
-    """How much each block belongs to an attack, 0..1: float (B, blocks) to the same shape.
+    """Return the degree, 0..1, to which each block belongs to an attack.
 
-    levels: as :func:`block_levels` gives; size: of a block in samples.
+    Args:
+        levels: float (B, blocks), as :func:`block_levels` returns.
+        size: samples per block.
+        rate_hz: sample rate.
+
+    Returns:
+        float (B, blocks).
     """
     look = max(1, round(LOOK_S * rate_hz / size))
     past = F.pad(levels[:, None], (look, 0), mode="replicate")[:, 0, : levels.shape[1]]
@@ -38,9 +53,15 @@ def attacks(levels: Tensor, size: int, rate_hz: int) -> Tensor:
 
 
 def shape_attacks(wave: Tensor, levels: Tensor, rate_hz: int) -> Tensor:
-    """Bring a band's sound down to block levels around attacks.
+    """Attenuate the audio of a band to block levels around attacks.
 
-    wave: float (B, S); levels: float (B, blocks), as :func:`block_levels` gives. Returns (B, S).
+    Args:
+        wave: float (B, S).
+        levels: float (B, blocks), as :func:`block_levels` returns; S is a multiple of blocks.
+        rate_hz: sample rate.
+
+    Returns:
+        float (B, S).
     """
     size = wave.shape[-1] // levels.shape[-1]
     share = attacks(levels, size, rate_hz)
@@ -49,5 +70,5 @@ def shape_attacks(wave: Tensor, levels: Tensor, rate_hz: int) -> Tensor:
 
 
 def reach(hop: int, rate_hz: int) -> int:
-    """Frames on each side that :func:`shape_attacks` looks at."""
+    """Return the frames on each side that :func:`shape_attacks` depends on."""
     return 1 + -(-round((LOOK_S + max(BEFORE_S, AFTER_S)) * rate_hz) // hop)

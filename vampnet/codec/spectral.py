@@ -9,7 +9,8 @@ tilt, spectral shape, then finer structure.
 
 The decoder interpolates the levels over the bins of three short-time spectra (``synthesis``) and
 corrects them with a stack of ConvNeXt blocks (arXiv 2201.03545) at frame rate; phase is estimated
-from the magnitudes.
+from the magnitudes. An optional second network predicts a level envelope per band, to which attacks
+are attenuated (``envelope``).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from vampnet.system.errors import UserError
 MAGNITUDE_FLOOR = 1e-6  # amplitude that is added to the spectra of the decoder
 RATES_HZ = (9_600, 96_000)  # below, bands exceed half the rate; above, some contain no bin
 HOP_UNIT = 16  # samples; a frame of the lowest band at its decimated rate
-ENVELOPE_DIM, ENVELOPE_DEPTH = 128, 2  # width and blocks of the network that finds attacks
+ENVELOPE_DIM, ENVELOPE_DEPTH = 128, 2  # width and ConvNeXt blocks of the envelope's network
 LONGEST_HOP = 4096  # samples, the longest window: longer frames would have gaps
 
 
@@ -57,9 +58,15 @@ class ConvNeXtBlock(nn.Module):
 
 
 def column_levels(magnitude: Tensor) -> Tensor:
-    """Return the log10 RMS of each column, float (B, columns), of log10 magnitudes.
+    """Return log10 RMS levels of columns.
 
-    Of a sine of amplitude a, a Hann window's bins have squares that add up to 1.5 a ** 2.
+    The squared bins of a sine of amplitude a under a Hann window sum to 1.5 a ** 2.
+
+    Args:
+        magnitude: float (B, columns, bins), log10.
+
+    Returns:
+        float (B, columns).
     """
     power = (10.0 ** (2 * magnitude)).sum(-1) / 3
     return 0.5 * (power + ENVELOPE_FLOOR**2).log10()
@@ -76,7 +83,7 @@ class MagnitudeDecoder(nn.Module):
         self.output = nn.Linear(dim, n_out)
 
     def features(self, levels: Tensor) -> Tensor:
-        """Return the output layer's input, float (B, T, dim), of normalised levels."""
+        """Map normalised levels, float (B, T, width), to the output layer's input (B, T, dim)."""
         x = self.input(levels.transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             x = block(x)
@@ -132,8 +139,8 @@ class SpectralCodec(Codec):
         dim, blocks, kernel: of the decoder's ConvNeXt blocks.
         iterations: of Griffin-Lim in the highest band.
         momentum: of fast Griffin-Lim.
-        envelope_blocks: blocks per frame of each band's envelope, that attacks are brought to;
-            empty = no envelope.
+        envelope_blocks: blocks per frame of each band's level envelope, to which attacks are
+            attenuated; empty = no envelope.
 
     Raises:
         ValueError: for values that the analysis or the decoder cannot use.
@@ -183,7 +190,7 @@ class SpectralCodec(Codec):
         if envelope_blocks:
             n_blocks = sum(self.envelope_blocks)
             self.envelope = MagnitudeDecoder(dim, n_blocks, ENVELOPE_DIM, ENVELOPE_DEPTH, kernel)
-            nn.init.zeros_(self.envelope.output.weight)  # untrained, it changes nothing
+            nn.init.zeros_(self.envelope.output.weight)  # untrained: the columns' levels
             nn.init.zeros_(self.envelope.output.bias)
         self.encode_context = -(-4096 // (2 * hop_length)) + 2
         # frames that the iterations of Griffin-Lim depend on, in the widest band, and the blocks
@@ -226,11 +233,14 @@ class SpectralCodec(Codec):
         return levels
 
     def spectra(self, levels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Return spectra and envelopes of each band, of centred levels, float (B, T, width).
+        """Return the magnitudes and the envelope of each band.
+
+        Args:
+            levels: float (B, T, width), centred.
 
         Returns:
-            log10 magnitudes, float (B, T * per_frame, bins) each, and log10 levels of blocks, float
-            (B, T * blocks) each; no envelopes where the codec has none.
+            log10 magnitudes, float (B, T * per_frame, bins) per band, and log10 levels of blocks,
+            float (B, T * blocks) per band; the second list is empty for a codec without envelope.
         """
         features = self.decoder.features(levels / self.deviation)
         found = self.spread(levels + self.mean) + self.decoder.output(features)
@@ -246,7 +256,14 @@ class SpectralCodec(Codec):
         return magnitudes, [envelope.flatten(1) for envelope in envelopes]
 
     def coarse_envelope(self, magnitudes: list[Tensor]) -> Tensor:
-        """Return each column's level in all of its blocks, float (B, T, blocks)."""
+        """Return each column's level, repeated for its blocks.
+
+        Args:
+            magnitudes: float (B, T * per_frame, bins) per band, log10.
+
+        Returns:
+            float (B, T, sum(envelope_blocks)).
+        """
         parts = []
         for part, band, n in zip(magnitudes, self.bands, self.envelope_blocks, strict=True):
             levels = column_levels(part).repeat_interleave(n // band.per_frame, -1)
@@ -254,7 +271,15 @@ class SpectralCodec(Codec):
         return torch.cat(parts, dim=-1)
 
     def render(self, spectra: list[Tensor], envelopes: Sequence[Tensor] = ()) -> Tensor:
-        """Synthesise audio, float (B, T * hop), from spectra and envelopes of each band."""
+        """Synthesise audio.
+
+        Args:
+            spectra: log10 magnitudes per band, as :meth:`spectra` returns.
+            envelopes: log10 block levels per band; empty = attacks are not shaped.
+
+        Returns:
+            float (B, T * hop).
+        """
         waves = [
             synthesize_band(
                 (10.0**part - MAGNITUDE_FLOOR).clamp(min=0.0),

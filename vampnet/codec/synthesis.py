@@ -61,7 +61,7 @@ def three_bands(rate_hz: int) -> tuple[Band, ...]:
 
 
 def band_spectrum(audio: Tensor, band: Band, hop: int) -> Tensor:
-    """Return a band's bins of the short-time spectrum.
+    """Return the short-time spectrum of a band.
 
     Args:
         audio: float (B, T * hop).
@@ -83,12 +83,31 @@ def band_spectrum(audio: Tensor, band: Band, hop: int) -> Tensor:
 
 
 def magnitudes(audio: Tensor, band: Band, hop: int) -> Tensor:
-    """Return the magnitudes of a band's spectrum, in units of a sine's amplitude."""
+    """Return the magnitudes of a band.
+
+    Args:
+        audio: float (B, T * hop).
+        band: the band.
+        hop: samples per token frame.
+
+    Returns:
+        float (B, T * per_frame, bins), in units of a sine's amplitude; columns as in
+        :func:`band_spectrum`.
+    """
     return band_spectrum(audio, band, hop).abs() * 2 / band.window(audio).sum()
 
 
 def band_wave(audio: Tensor, band: Band, hop: int) -> Tensor:
-    """Return the part of the audio, float (B, T * hop), that a band represents, with its phase."""
+    """Return the audio of one band, with its original phase.
+
+    Args:
+        audio: float (B, T * hop).
+        band: the band.
+        hop: samples per token frame.
+
+    Returns:
+        float (B, T * hop).
+    """
     step, window = hop // band.per_frame, band.window(audio)
     columns = band_spectrum(audio, band, hop)
     whole = F.pad(columns, (band.first, band.n_fft // 2 + 1 - band.last))

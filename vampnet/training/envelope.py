@@ -1,7 +1,7 @@
-"""Training of the embedded codec's envelope: where within a frame an attack stands.
+"""Training of the embedded codec's envelope: the position of an attack within a frame.
 
-The decoder is trained before and left alone, so what it gives for each piece is computed once, and
-the small network that reads it sees many windows a second.
+The decoder is already trained and stays unchanged. Its outputs for each piece are computed once, so
+that a step of the small envelope network is fast.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from vampnet.codec.synthesis import band_wave
 from vampnet.training.data import Pack
 from vampnet.training.loop import TrainingPlan, run
 
-ATTACK_WEIGHT = 4.0  # of a block around an attack, beside 1 of any other
-EDGE = 6  # frames at either end of a piece, that see the silence around it
-LENGTH = 600  # frames of a piece that are computed at once
+ATTACK_WEIGHT = 4.0  # added to the weight 1 of a block that belongs to an attack
+EDGE = 6  # frames at each end of a segment that depend on the zero padding; not used
+LENGTH = 600  # frames per segment of a piece
 
 
 @dataclass(frozen=True)
 class EnvelopeTraining(TrainingPlan):
-    """The numbers of the envelope's training; see ``TrainingPlan``."""
+    """Settings of the envelope's training; see ``TrainingPlan``."""
 
     steps: int = 6000
     batch: int = 32
@@ -40,38 +40,51 @@ class EnvelopeTraining(TrainingPlan):
 
 
 class Examples:
-    """What the envelope is found from, and what it should be, frame by frame of many pieces.
+    """Inputs and targets of the envelope network, for all frames of a set of pieces.
 
-    features: (F, dim), coarse: (F, blocks) and target: (F, blocks) float16, weight: (F, blocks)
-    float16, starts: int64, where each stretch begins.
+    Args:
+        codec: has an envelope and a trained decoder.
+        pieces: audio at the codec's sample rate.
+        n_codebooks: codebooks that are decoded.
+
+    Attributes:
+        features: float16 (F, dim), input of the decoder's output layer.
+        coarse: float16 (F, blocks), see ``SpectralCodec.coarse_envelope``.
+        target: float16 (F, blocks), log10 block levels of the audio.
+        weight: float16 (F, blocks), of a block in the loss.
+        starts: int64 (segments + 1,), first frame of each segment, and F.
     """
 
     def __init__(self, codec: SpectralCodec, pieces: Pack, n_codebooks: int):
         parts: list[tuple[Tensor, ...]] = []
         for i in range(len(pieces.pieces)):
-            parts += _stretches(codec, pieces.samples(i), n_codebooks)
+            parts += _segments(codec, pieces.samples(i), n_codebooks)
         self.features, self.coarse, self.target, self.weight = (
             torch.cat([part[k] for part in parts]) for k in range(4)
         )
         self.starts = torch.tensor([0] + [len(part[0]) for part in parts]).cumsum(0)
 
     def windows(self, n_items: int, n_frames: int, rng: torch.Generator) -> list[Tensor]:
-        """Random windows of all four, float (B, T, ...); none crosses from stretch to stretch."""
-        room = (self.starts.diff() - n_frames + 1).clamp(min=0)
-        drawn = torch.multinomial(room.double(), n_items, replacement=True, generator=rng)
-        start = (torch.rand(n_items, generator=rng) * room[drawn]).long() + self.starts[drawn]
+        """Sample windows, each within one segment.
+
+        Returns:
+            Features, coarse, target and weight, float (n_items, n_frames, ...).
+        """
+        counts = (self.starts.diff() - n_frames + 1).clamp(min=0)
+        chosen = torch.multinomial(counts.double(), n_items, replacement=True, generator=rng)
+        start = (torch.rand(n_items, generator=rng) * counts[chosen]).long() + self.starts[chosen]
         index = start[:, None] + torch.arange(n_frames)
         return [x[index].float() for x in (self.features, self.coarse, self.target, self.weight)]
 
 
 @torch.no_grad()
-def _stretches(codec: SpectralCodec, samples: Tensor, n_codebooks: int) -> list[tuple[Tensor, ...]]:
-    """Features, coarse envelope, target and weight of each stretch of a piece, float (S,)."""
+def _segments(codec: SpectralCodec, samples: Tensor, n_codebooks: int) -> list[tuple[Tensor, ...]]:
+    """Features, coarse envelope, target and weight per segment of a piece, float (S,)."""
     hop, found = codec.hop_length, []
-    for sound in samples[: len(samples) // hop * hop].split(LENGTH * hop):
-        if len(sound) < (3 * EDGE) * hop:
+    for segment in samples[: len(samples) // hop * hop].split(LENGTH * hop):
+        if len(segment) < (3 * EDGE) * hop:
             continue
-        wave = sound[None]
+        wave = segment[None]
         levels = codec.dequantize(codec.encode(wave[None])[:, :n_codebooks])
         spectra, _ = codec.spectra(levels)
         features = codec.decoder.features(levels / codec.deviation)
@@ -81,9 +94,9 @@ def _stretches(codec: SpectralCodec, samples: Tensor, n_codebooks: int) -> list[
             weight = 1 + ATTACK_WEIGHT * attacks(target, hop // n, codec.sample_rate)
             targets.append(target.unflatten(-1, (-1, n)))
             weights.append(weight.unflatten(-1, (-1, n)))
-        all_of = (features, codec.coarse_envelope(spectra), torch.cat(targets, -1),
-                  torch.cat(weights, -1))  # fmt: skip
-        found.append(tuple(x[0, EDGE:-EDGE].half() for x in all_of))
+        coarse = codec.coarse_envelope(spectra)
+        parts = (features, coarse, torch.cat(targets, -1), torch.cat(weights, -1))
+        found.append(tuple(x[0, EDGE:-EDGE].half() for x in parts))
     return found
 
 
@@ -96,7 +109,18 @@ def train_envelope(
 ) -> SpectralCodec:
     """Train ``codec.envelope`` in place; resumes from ``folder/state.pt``.
 
-    examples: of one or more numbers of codebooks; each step draws from the next of them.
+    Args:
+        codec: has an envelope; its decoder is trained.
+        examples: for one or more numbers of codebooks; the steps use them in turn.
+        plan: steps and rates.
+        folder: where state and log are written.
+        log: see ``loop.run``.
+
+    Returns:
+        ``codec``.
+
+    Raises:
+        ValueError: for a codec without envelope.
     """
     network = codec.envelope
     if network is None:
@@ -108,9 +132,9 @@ def train_envelope(
         some = examples[turn % len(examples)]
         turn += 1
         features, coarse, target, weight = some.windows(plan.batch, plan.frames, rng)
-        found = coarse + network(features).float()
-        near = F.smooth_l1_loss(found, target, reduction="none", beta=0.05)
-        return (weight * near).sum() / weight.sum()
+        predicted = coarse + network(features).float()
+        error = F.smooth_l1_loss(predicted, target, reduction="none", beta=0.05)
+        return (weight * error).sum() / weight.sum()
 
     run(network, loss, plan, folder, log=log)
     return codec
