@@ -59,7 +59,7 @@ class Turn(Protocol):
         ...
 
     def on_step(self, done: int, total: int) -> None:
-        """Hear how many of the steps are done; raise like :meth:`check`."""
+        """Take note of how many steps are done; raise like :meth:`check`."""
         ...
 
 

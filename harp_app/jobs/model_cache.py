@@ -42,7 +42,7 @@ class Models:
     ) -> None:
         """Know ``default``, every model folder in ``folder`` and the weights pulled before.
 
-        Raises ValueError when ``folder`` is no folder.
+        Raises ValueError when ``folder`` is not a folder.
         """
         self._places = {DEFAULT: default}
         if folder is not None:
@@ -82,8 +82,8 @@ class Models:
                 try:
                     self._loaded[name] = self._load(self._places[name], self._device)
                 except (ValueError, OSError) as error:
-                    told = isinstance(error, UserError)  # in words: where it broke tells no more
-                    log.error("model %s cannot be loaded: %s", name, error, exc_info=not told)
+                    expected = isinstance(error, UserError)  # its text says all; no traceback
+                    log.error("model %s cannot be loaded: %s", name, error, exc_info=not expected)
                     # The default one is loaded at the start, for whoever named it.
                     asked_for = self._places[name] if name == DEFAULT else name
                     raise UserError(

@@ -155,7 +155,7 @@ class Jobs:
                 )
 
     def of_stream(self, stream: str) -> Job | None:
-        """Return the last job whose end this stream tells, or None."""
+        """Return the last job whose result this stream carries, or None."""
         return (self._by_stream.get(stream) or [None])[-1]
 
     def listen(self, stream: str) -> None:
@@ -189,7 +189,7 @@ class Jobs:
         return stopped
 
     def forget(self, job: Job, stream: str | None = None) -> None:
-        """Drop a job that never started, or whose end was told."""
+        """Drop a job that never started, or whose result was sent."""
         self._end(job)
         if stream is not None:
             with self._lock:

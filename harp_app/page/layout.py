@@ -20,19 +20,19 @@ import gradio as gr
 from harp_app.jobs.queue import Cancelled, Job, Jobs
 from harp_app.jobs.storage import renew
 from harp_app.page import sliders
-from harp_app.page.preview import NOTHING_YET, Clip, Heard, meant, open_clip, show_mask
+from harp_app.page.preview import NOTHING_YET, Clip, ClipFeatures, meant, open_clip, show_mask
 from harp_app.page.takes import MOST_TAKES, NO_TAKE, Take, make_takes, named, progress
 from harp_app.page.theme import HEADER
 from harp_app.process import Processor
 from harp_app.protocol.endpoint import CARD, Harp, as_it_is, component, mount_endpoint, tracks
-from harp_app.protocol.errors import told
+from harp_app.protocol.errors import message_of
 from harp_app.settings import read
 from vampnet.presets import Preset
 
 DEMO_CLIP = Path(__file__).parents[2] / "docs" / "demo" / "loop.flac"  # in a checkout
 LOOK_S = 0.1  # between two looks at a job's progress
-# In the browser: what was told of a mistake is no longer so once a value is another.
-FORGET = """(told) => told.includes('role="alert"') ? "" : {__type__: "update"}"""
+# In the browser: an error message is cleared once a value changes.
+FORGET = """(shown) => shown.includes('role="alert"') ? "" : {__type__: "update"}"""
 STAY_OPEN = "stay open"  # stands for an answer that is never given
 KEEP_STATE_S = 3600  # a page's takes are forgotten when nobody made one for so long
 
@@ -65,7 +65,7 @@ class _Page:
 
     def _lay_out(self) -> None:
         self.seen_clip = gr.State(None)  # small; it stays as long as the page is open
-        self.heard = gr.State(Heard(), time_to_live=KEEP_STATE_S)
+        self.features = gr.State(ClipFeatures(), time_to_live=KEEP_STATE_S)
         self.takes = gr.State([], time_to_live=KEEP_STATE_S)
         gr.HTML(HEADER)
         with gr.Column(elem_id="desk"):
@@ -143,8 +143,8 @@ class _Page:
         self._on(
             partial(gr.on, [self.seen_clip.change, *(value.change for value in self.values)]),
             self._on_look,
-            [self.seen_clip, self.heard, self.moved_by, *self.values],
-            [self.heard, self.mask],
+            [self.seen_clip, self.features, self.moved_by, *self.values],
+            [self.features, self.mask],
             drawing=True,
             trigger_mode="always_last",
         )
@@ -154,7 +154,7 @@ class _Page:
         self._on(
             self.vary.click,
             self._on_vary,
-            [*looked, self.heard, self.takes, self.moved_by, *self.values],
+            [*looked, self.features, self.takes, self.moved_by, *self.values],
             [self.status, self.vary, self.cancel, self.takes, self.chosen, self.actions, *shown],
         )
         # A preset changes sliders too; a text has no input that was pasted.
@@ -207,7 +207,7 @@ class _Page:
         return seen.played if seen and path == seen.path else path
 
     def _on_look(
-        self, clip: Clip | None, heard: Heard, moved_by: str, *values: Any
+        self, clip: Clip | None, features: ClipFeatures, moved_by: str, *values: Any
     ) -> tuple[Any, Any]:
         if clip is None:
             return gr.skip(), NOTHING_YET
@@ -219,7 +219,7 @@ class _Page:
                 draw_seed=lambda: 0,
             )
             pipeline = self.processor.models.get(settings.model)
-            return show_mask(clip, heard, settings, pipeline, self.processor.limits)
+            return show_mask(clip, features, settings, pipeline, self.processor.limits)
         except Exception as error:
             return gr.skip(), _problem(_told(error))
 
@@ -245,7 +245,7 @@ class _Page:
         request: gr.Request,
         path: str | None,
         seen: Clip | None,
-        heard: Heard,
+        features: ClipFeatures,
         takes: list[Take],
         moved_by: str,
         *values: Any,
@@ -258,7 +258,7 @@ class _Page:
 
         def work(job: Job) -> list[Take]:
             loop.call_soon_threadsafe(turn.set)
-            known = heard.beats if path == heard.path else None
+            known = features.beats if path == features.path else None
             sent = self._sent(values, moved_by)
             answer = self.processor(path, sent, job, known, self.table)
             return make_takes(answer, takes, self.processor)
@@ -268,11 +268,11 @@ class _Page:
             if path:
                 renew(path)  # it may have to wait
             task = asyncio.ensure_future(self.jobs.run(job, work))
-            told = ""
+            shown = ""
             while not (await asyncio.wait({task}, timeout=LOOK_S))[0]:
-                told, before = progress(job, turn.is_set(), time.monotonic() - start), told
-                if told != before:
-                    yield {self.status: told}
+                shown, before = progress(job, turn.is_set(), time.monotonic() - start), shown
+                if shown != before:
+                    yield {self.status: shown}
             made = task.result()
         except Cancelled as end:
             yield self._while_running(False, f'<p class="note">{escape(str(end))}</p>')
@@ -344,4 +344,4 @@ def _problem(text: str) -> str:
 
 def _told(error: Exception, job: Job | None = None) -> str:
     """What the user reads of an error; the log has its details."""
-    return told(error, job.id if job else Job("page", 0).id, "page request")
+    return message_of(error, job.id if job else Job("page", 0).id, "page request")

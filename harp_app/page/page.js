@@ -45,8 +45,8 @@
     if (target.closest?.("#reload")) location.reload();
   });
 
-  // A browser tells no sound of a .bwf file or of one without an extension, and gradio refuses what
-  // is told as none. The server looks into the file, and says itself what is no audio.
+  // Browsers report no audio type for a .bwf file or one without an extension, and gradio refuses
+  // such files. The server inspects the content and reports what is not audio.
   const asSound = (list) => {
     const files = [...list];
     if (files.every(({ type }) => type.startsWith("audio/"))) return null;

@@ -42,7 +42,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Heard:
+class ClipFeatures:
     """What was listened for in the clip at ``path``; None = not yet."""
 
     path: str = ""
@@ -53,7 +53,7 @@ class Heard:
 def open_clip(path: str, processor: Processor) -> tuple[Clip, str]:
     """Read a clip; return it and its picture.
 
-    Raises ValueError, written for the user, for what is no audio or over the limits.
+    Raises ValueError, written for the user, for files that are not audio or exceed the limits.
     """
     processor.check_file(path)
     region = Region.read(path, processor.limits)
@@ -74,51 +74,53 @@ def meant(path: str | None, clip: Clip | None) -> str | None:
 
 
 def show_mask(
-    clip: Clip, heard: Heard, settings: Settings, pipeline: Pipeline, limits: Limits
-) -> tuple[Heard, str]:
-    """Draw the mask that these settings give; return it behind what was heard for it.
+    clip: Clip, features: ClipFeatures, settings: Settings, pipeline: Pipeline, limits: Limits
+) -> tuple[ClipFeatures, str]:
+    """Draw the mask that these settings give; return the clip's features and the picture.
 
-    heard: of an earlier call, so that nothing is listened for twice. Raises ValueError, written
-    for the user, for ranges outside the clip and for a clip that is gone.
+    features: of an earlier call, so that nothing is detected twice. Raises UserError for ranges
+    outside the clip and for a clip that is gone.
     """
     renew(clip.path)
     renew(clip.played)
     settings = within(settings, clip.duration_s)
-    heard = _listen(clip, heard, settings, pipeline.codec.sample_rate, limits)
-    holes, beats, frame_rate_hz = foresee(clip, heard, settings, pipeline)
+    features = _detect(clip, features, settings, pipeline.codec.sample_rate, limits)
+    mask, beats, frame_rate_hz = preview_mask(clip, features, settings, pipeline)
     shown = beats if settings.prompt.needs_beats or settings.bpm is not None else None
-    picture = pictures.mask(holes, frame_rate_hz, clip.duration_s, shown)
-    return heard, picture + _legend(holes, settings, shown)
+    picture = pictures.mask(mask, frame_rate_hz, clip.duration_s, shown)
+    return features, picture + _legend(mask, settings, shown)
 
 
-def foresee(
-    clip: Clip, heard: Heard, settings: Settings, pipeline: Pipeline
+def preview_mask(
+    clip: Clip, features: ClipFeatures, settings: Settings, pipeline: Pipeline
 ) -> tuple[torch.Tensor, Beats | None, float]:
     """Return the mask that the pipeline will use, bool (N, T), its beats and frames a second."""
-    beats = heard.beats
+    beats = features.beats
     if settings.bpm is not None:
         beats = beat_grid(settings.bpm, clip.duration_s, settings.beat_offset_s)
     n_frames = pipeline.n_frames(clip.n_samples, clip.sample_rate)
     mask = pipeline.mask(
-        n_frames, settings.prompt, settings.seed, beats=beats, onsets_s=heard.onsets_s
+        n_frames, settings.prompt, settings.seed, beats=beats, onsets_s=features.onsets_s
     )
     return mask, beats, pipeline.frame_rate_hz
 
 
-def _listen(clip: Clip, heard: Heard, settings: Settings, rate_hz: int, limits: Limits) -> Heard:
-    """What was heard of this clip, and what the prompt asks for besides."""
-    if heard.path != clip.path:
-        heard = Heard(clip.path)
-    wants_beats = settings.prompt.needs_beats and settings.bpm is None and heard.beats is None
-    wants_onsets = settings.prompt.needs_onsets and heard.onsets_s is None
+def _detect(
+    clip: Clip, features: ClipFeatures, settings: Settings, rate_hz: int, limits: Limits
+) -> ClipFeatures:
+    """The features known of this clip, and those that the prompt needs besides."""
+    if features.path != clip.path:
+        features = ClipFeatures(clip.path)
+    wants_beats = settings.prompt.needs_beats and settings.bpm is None and features.beats is None
+    wants_onsets = settings.prompt.needs_onsets and features.onsets_s is None
     if wants_beats or wants_onsets:
         region = Region.read(clip.path, limits)
         sound = region.to_model(rate_hz, mono=not settings.stereo)[0][:, 0]
         if wants_beats:
-            heard = replace(heard, beats=track(sound, rate_hz))
+            features = replace(features, beats=track(sound, rate_hz))
         if wants_onsets:
-            heard = replace(heard, onsets_s=onsets(sound, rate_hz))
-    return heard
+            features = replace(features, onsets_s=onsets(sound, rate_hz))
+    return features
 
 
 def _facts(region: Region) -> str:
@@ -132,8 +134,8 @@ def _facts(region: Region) -> str:
     return f'<p class="facts">{" &middot; ".join(escape(fact) for fact in facts)}</p>'
 
 
-def _legend(holes: torch.Tensor, settings: Settings, beats: Beats | None) -> str:
-    new = float(holes.float().mean())
+def _legend(mask: torch.Tensor, settings: Settings, beats: Beats | None) -> str:
+    new = float(mask.float().mean())
     parts = [
         f'<span><i class="key kept"></i>{1 - new:.0%} kept</span>',
         f'<span><i class="key new"></i>{new:.0%} regenerated</span>',

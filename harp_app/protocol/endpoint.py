@@ -24,7 +24,7 @@ from harp_app.jobs.storage import renew
 from harp_app.labels import Mark
 from harp_app.process import Answer, Processor
 from harp_app.protocol import wire
-from harp_app.protocol.errors import told
+from harp_app.protocol.errors import message_of
 from harp_app.protocol.values import check_number, count_values
 
 # Under these keys the middleware leaves, in the ASGI scope, the job of a POST and whose it is.
@@ -222,7 +222,7 @@ def _process_handler(harp: Harp, jobs: Jobs, processor: Processor) -> Callable[.
         except Cancelled as end:
             raise gr.Error(str(end), print_exception=False) from None
         except Exception as error:
-            text = told(error, job.id, f"job of {job.client}")
+            text = message_of(error, job.id, f"job of {job.client}")
             raise gr.Error(text, print_exception=False) from None
         return (*(str(file) for file in answer.files), label_list(harp, answer.marks))
 

@@ -53,7 +53,7 @@ def _cut(text: str) -> str:
     return words.rstrip(" ,;:") + "\u2026"
 
 
-def told(error: Exception, job_id: str, what: str) -> str:
+def message_of(error: Exception, job_id: str, what: str) -> str:
     """Log the error that ended ``what`` ("job") and return what the user reads of it.
 
     A user's own mistakes are logged as that sentence alone: their texts hold what the user wrote,

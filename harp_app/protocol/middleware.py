@@ -227,7 +227,7 @@ class Arrivals:
 def _reading(send: Send, take: Callable[[Any], None]) -> Send:
     """A ``send`` that gives ``take`` what a short JSON response says, just before its end is sent.
 
-    None where it is no JSON. The client can act on it only afterwards.
+    None if it is not JSON. The client can act on it only afterwards.
     """
     body = b""
 

@@ -60,7 +60,7 @@ class Gate:
     prefix: the path under which everything lies ("" or "/word"); outside it is nothing.
     storage: of the private folder; only files in it are sent. max_upload: bytes of one file.
     hosts: names under which it may be asked besides this machine's own (``origins.refusal``).
-    max_body: bytes of a POST that is no upload.
+    max_body: bytes of a POST that is not an upload.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Gate:
             try:
                 body = self._cleaned(path, await _read(receive, self._max_body))
             except (ValueError, RecursionError):
-                await answer(send, 400, "The request is no JSON.")
+                await answer(send, 400, "The request is not JSON.")
                 return
             if body is None:
                 await answer(send, 400, self._gone, "application/json")
@@ -164,7 +164,7 @@ class Gate:
     def _cleaned(self, path: str, body: bytes) -> bytes | None:
         """The body to pass on; None when a file in it is not one of ours.
 
-        Raises ValueError or RecursionError when it is no JSON.
+        Raises ValueError or RecursionError when it is not JSON.
         """
         found = json.loads(body) if body else None
         if not all(map(self._own_file, _paths(found))):

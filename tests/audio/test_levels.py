@@ -56,12 +56,12 @@ def test_the_level_of_a_range_stays_near_the_gain_of_the_whole():
 def test_without_matching_only_the_gain_is_undone():
     region = region_of(0.3 * noise(1, channels=2))
     audio, gain = region.to_model(MODEL_HZ)
-    heard = audio[:, 0]
-    same = region.like(heard, MODEL_HZ, match_loudness=False, gain=gain)
+    inputs = audio[:, 0]
+    same = region.like(inputs, MODEL_HZ, match_loudness=False, gain=gain)
     assert same.loudness_lufs == pytest.approx(region.loudness_lufs, abs=0.05)
-    half = region.like(heard / 2, MODEL_HZ, match_loudness=False, gain=gain)
+    half = region.like(inputs / 2, MODEL_HZ, match_loudness=False, gain=gain)
     assert half.loudness_lufs == pytest.approx(region.loudness_lufs - 6.02, abs=0.1)
-    assert region.like(heard / 2, MODEL_HZ).loudness_lufs == pytest.approx(
+    assert region.like(inputs / 2, MODEL_HZ).loudness_lufs == pytest.approx(
         region.loudness_lufs, abs=0.1
     )
 

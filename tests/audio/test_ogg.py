@@ -1,4 +1,4 @@
-"""Ogg files: one that is cut off is told, and equal sounds are equal files."""
+"""Ogg files: truncation is detected, and equal sounds are equal files."""
 
 from __future__ import annotations
 

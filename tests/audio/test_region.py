@@ -44,10 +44,10 @@ FORMATS = [
 def test_same_shape_format_and_loudness(n_samples, channels, rate, level, subtype, mono, data):
     original = audio.fit(noise(1, 30_000, channels, level / 4), n_samples)
     region = region_of(original, rate, subtype)
-    heard = region.to_model(MODEL_HZ, mono)[0]
-    assert heard.shape == (1 if mono else channels, 1, -(-n_samples * MODEL_HZ // rate))
-    assert heard.abs().max() <= 1 and torch.isfinite(heard).all()
-    made = noise(1, max(8, heard.shape[-1]), len(heard), data.draw(st.floats(1e-3, 2.0)), 5)
+    inputs = region.to_model(MODEL_HZ, mono)[0]
+    assert inputs.shape == (1 if mono else channels, 1, -(-n_samples * MODEL_HZ // rate))
+    assert inputs.abs().max() <= 1 and torch.isfinite(inputs).all()
+    made = noise(1, max(8, inputs.shape[-1]), len(inputs), data.draw(st.floats(1e-3, 2.0)), 5)
     out = region.like(made, MODEL_HZ)
     assert out.native.shape == region.native.shape and out.native.dtype == region.native.dtype
     assert (out.sample_rate, out.format) == (region.sample_rate, region.format)
@@ -117,8 +117,8 @@ def test_aligned_to_the_sample(rate):
     clicks = torch.zeros(1, rate)
     clicks[0, [rate // 7, rate // 3, rate // 2]] = 0.4
     region = region_of(clicks + tone(1.0, rate), rate)
-    heard = region.to_model(MODEL_HZ)[0]
-    back = region.like(heard[:, 0], MODEL_HZ).samples[0].double()
+    inputs = region.to_model(MODEL_HZ)[0]
+    back = region.like(inputs[:, 0], MODEL_HZ).samples[0].double()
     own = region.samples[0].double()
     spectrum = torch.fft.rfft(back) * torch.fft.rfft(own).conj()
     assert int(torch.fft.irfft(spectrum).argmax()) == 0
@@ -139,9 +139,9 @@ def test_equal_channels_in_equal_channels_out():
 def test_the_stereo_image_survives():
     quiet_right = noise(1, channels=2) * torch.tensor([[1.0], [0.25]])
     region = region_of(quiet_right)
-    heard = region.to_model(MODEL_HZ)[0]
-    assert heard[0].std() / heard[1].std() == pytest.approx(4, rel=0.05)
-    for made in (heard[:, 0], noise(1)):
+    inputs = region.to_model(MODEL_HZ)[0]
+    assert inputs[0].std() / inputs[1].std() == pytest.approx(4, rel=0.05)
+    for made in (inputs[:, 0], noise(1)):
         left, right = region.like(made, MODEL_HZ).samples
         assert left.std() / right.std() == pytest.approx(4, rel=0.05)
 
@@ -191,8 +191,8 @@ def test_tiny_regions(seconds):
         region_of(noise(seconds)),
         region_of(torch.full((2, round(seconds * 44100)), 0.5)),
     ):
-        heard = region.to_model(MODEL_HZ)[0]
-        assert heard.shape == (region.n_channels, 1, region.n_samples)
+        inputs = region.to_model(MODEL_HZ)[0]
+        assert inputs.shape == (region.n_channels, 1, region.n_samples)
         out = region.like(generated(region), MODEL_HZ)
         assert out.native.shape == region.native.shape
 
@@ -287,9 +287,9 @@ def test_twenty_minutes_in_sane_memory(tmp_path):
             file.write(minute)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     region = Region.read(path)
-    heard = region.to_model(MODEL_HZ)[0]
-    out = region.like(heard[:, 0], MODEL_HZ)
+    inputs = region.to_model(MODEL_HZ)[0]
+    out = region.like(inputs[:, 0], MODEL_HZ)
     assert out.duration_s == 1200
     assert out.loudness_lufs == pytest.approx(region.loudness_lufs, abs=0.1)
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert grown_mib < 6 * heard.nbytes / 2**20
+    assert grown_mib < 6 * inputs.nbytes / 2**20

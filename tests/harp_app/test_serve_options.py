@@ -1,4 +1,4 @@
-"""The options of `serve`: what is out of range is told."""
+"""The options of `serve`: values out of range are refused."""
 
 from __future__ import annotations
 

@@ -172,9 +172,9 @@ def health(client):
 
 
 def test_health_tells_the_queue(client):
-    told = health(client)
-    run = told.pop("run")
-    assert told == {"status": "ok", "running": 0, "waiting": 0}
+    shown = health(client)
+    run = shown.pop("run")
+    assert shown == {"status": "ok", "running": 0, "waiting": 0}
     assert run and health(client)["run"] == run
     _, response = client.request("HEAD", "/health")  # what many monitors ask
     assert response.status == 200 and not response.read()
@@ -223,8 +223,8 @@ def test_a_clip_that_waits_is_not_swept_and_one_that_was_swept_is_told(slow, sit
         assert len(slow.outcome(event)[0]) == 1
     os.utime(uploaded, (0, 0))
     site.endpoint.storage.sweep()
-    told = shown_error(slow.outcome, slow.start(uploaded, slow.values()))
-    assert told == "Choose the clip again: it is no longer on the server."
+    shown = shown_error(slow.outcome, slow.start(uploaded, slow.values()))
+    assert shown == "Choose the clip again: it is no longer on the server."
 
 
 def test_a_warm_up_that_fails_leaves_no_folder(tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ RATE_HZ = 44100
 class FakePipeline(Pipeline):
     """`vamp` sleeps `step_s` in each of the sampling's steps, then returns its input, quieter.
 
-    The seed and the prompt's period shift the sound a little, so that they can be heard.
+    The seed and the prompt's period shift the sound a little, so that results differ.
     """
 
     step_s: float = 0.0

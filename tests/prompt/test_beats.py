@@ -57,15 +57,15 @@ def groove(
     return torch.from_numpy(0.5 * audio / abs(audio).max()).float(), true_beats, downbeats
 
 
-def f_measure(heard, true, tolerance_s: float = 0.02) -> float:
-    """Hits over the mean of heard and true; each true beat is hit at most once."""
-    free, hits = list(heard), 0
+def f_measure(detected, true, tolerance_s: float = 0.02) -> float:
+    """Hits over the mean of detected and true; each true beat is hit at most once."""
+    free, hits = list(detected), 0
     for time in true:
         near = min(free, key=lambda other: abs(other - time), default=None)
         if near is not None and abs(near - time) <= tolerance_s:
             free.remove(near)
             hits += 1
-    return 2 * hits / max(1, len(heard) + len(true))
+    return 2 * hits / max(1, len(detected) + len(true))
 
 
 # --- the grid of a known tempo ------------------------------------------------------------------
@@ -117,18 +117,18 @@ def test_a_wrong_grid_is_named(values, words):
 @pytest.mark.parametrize("name", GROOVES)
 def test_a_loop_of_four_bars_is_heard_on_the_beat(name, bpm):
     audio, true_beats, _ = groove(name, bpm, 16 * 60 / bpm)
-    heard = track(audio, RATE_HZ)
-    assert f_measure(heard.times_s, true_beats) >= 0.95
-    assert heard.bpm == pytest.approx(bpm, rel=0.002)
-    assert set(heard.downbeats_s) <= set(heard.times_s)
+    detected = track(audio, RATE_HZ)
+    assert f_measure(detected.times_s, true_beats) >= 0.95
+    assert detected.bpm == pytest.approx(bpm, rel=0.002)
+    assert set(detected.downbeats_s) <= set(detected.times_s)
 
 
 @pytest.mark.parametrize(("name", "bpm"), [("click", 97), ("bass", 120)])
 def test_the_tracker_without_weights_hears_the_beat_too(name, bpm):
     audio, true_beats, _ = groove(name, bpm, 16 * 60 / bpm)
-    heard = track(audio, RATE_HZ, tracker="envelope")
-    assert f_measure(heard.times_s, true_beats) >= 0.95
-    assert heard.bpm == pytest.approx(bpm, rel=0.005)
+    detected = track(audio, RATE_HZ, tracker="envelope")
+    assert f_measure(detected.times_s, true_beats) >= 0.95
+    assert detected.bpm == pytest.approx(bpm, rel=0.005)
 
 
 @pytest.mark.parametrize(
@@ -137,33 +137,33 @@ def test_the_tracker_without_weights_hears_the_beat_too(name, bpm):
 @pytest.mark.parametrize("name", ["rock", "bass"])
 def test_slow_and_fast_grooves_keep_their_tempo_and_bars(name, bpm, offset_s):
     audio, true_beats, downbeats = groove(name, bpm, 16 * 60 / bpm, offset_s)
-    heard = track(audio, RATE_HZ)
-    assert heard.bpm == pytest.approx(bpm, rel=0.005)
-    assert f_measure(heard.times_s, true_beats) >= 0.95
-    assert f_measure(heard.downbeats_s, downbeats) >= 0.85
+    detected = track(audio, RATE_HZ)
+    assert detected.bpm == pytest.approx(bpm, rel=0.005)
+    assert f_measure(detected.times_s, true_beats) >= 0.95
+    assert f_measure(detected.downbeats_s, downbeats) >= 0.85
 
 
 def test_a_long_piece_keeps_its_tempo_to_the_end():
     audio, true_beats, downbeats = groove("rock", 97, 150.0, 0.2)
-    heard = track(audio, RATE_HZ, tracker="grids")
-    assert heard.bpm == pytest.approx(97, abs=0.02)
-    assert f_measure(heard.times_s, true_beats) >= 0.99
-    assert f_measure(heard.downbeats_s, downbeats) >= 0.95
+    detected = track(audio, RATE_HZ, tracker="grids")
+    assert detected.bpm == pytest.approx(97, abs=0.02)
+    assert f_measure(detected.times_s, true_beats) >= 0.99
+    assert f_measure(detected.downbeats_s, downbeats) >= 0.95
 
 
 def test_rate_level_and_channels_do_not_move_the_beat():
     audio, true_beats, _ = groove("rock", 120, 4.0)
     stereo = torch.stack([audio, audio]) * 0.01
     assert f_measure(track(stereo, RATE_HZ).times_s, true_beats) >= 0.95
-    heard = track(audio[::2].contiguous(), RATE_HZ // 2, tracker="envelope")
-    assert f_measure(heard.times_s, true_beats) >= 0.95
+    detected = track(audio[::2].contiguous(), RATE_HZ // 2, tracker="envelope")
+    assert f_measure(detected.times_s, true_beats) >= 0.95
 
 
 def test_an_inverted_channel_hides_no_beat():
     audio, true_beats, _ = groove("rock", 120, 4.0)
     for other in (-1.0, -0.97, 0.0):
-        heard = track(torch.stack([audio, other * audio]), RATE_HZ, tracker="envelope")
-        assert f_measure(heard.times_s, true_beats) >= 0.95
+        detected = track(torch.stack([audio, other * audio]), RATE_HZ, tracker="envelope")
+        assert f_measure(detected.times_s, true_beats) >= 0.95
         assert onsets(torch.stack([audio, other * audio]), RATE_HZ) == onsets(audio, RATE_HZ)
 
 
@@ -175,18 +175,18 @@ def test_beats_of_a_slowing_piece_stay_at_the_attacks():
         audio[round(time * RATE_HZ) :][: len(hit)] += hit
     envelope = beats.onset_envelope(beats._mono(audio, RATE_HZ))
     rough = np.stack([times + 0.015 * (-1) ** np.arange(16), np.arange(16) % 4 + 1], axis=1)
-    heard = beats._settle(rough, envelope, len(audio) / RATE_HZ)
-    assert np.abs(np.array(heard.times_s) - times).max() < 0.006
-    assert len(heard.downbeats_s) == 4
+    detected = beats._settle(rough, envelope, len(audio) / RATE_HZ)
+    assert np.abs(np.array(detected.times_s) - times).max() < 0.006
+    assert len(detected.downbeats_s) == 4
 
 
 def test_a_long_steady_piece_has_its_exact_tempo():
-    # Heard in steps of 20 ms, with one beat missed: the tempo is still that of the whole piece.
+    # Detected in steps of 20 ms, with one beat missed: the tempo is still that of the whole piece.
     times = np.round(np.arange(500) * 60 / 97 / 0.02) * 0.02
     places = np.stack([times, np.arange(500) % 4 + 1], axis=1)
-    heard = beats._settle(np.delete(places, 77, axis=0), np.zeros(70_000), 310.0)
-    assert heard.bpm == pytest.approx(97, abs=0.01)
-    assert f_measure(heard.times_s, np.arange(500) * 60 / 97) >= 0.99
+    detected = beats._settle(np.delete(places, 77, axis=0), np.zeros(70_000), 310.0)
+    assert detected.bpm == pytest.approx(97, abs=0.01)
+    assert f_measure(detected.times_s, np.arange(500) * 60 / 97) >= 0.99
 
 
 @pytest.mark.parametrize("tracker", HERE)
@@ -209,11 +209,11 @@ def test_where_there_is_no_beat_none_is_heard(audio, tracker):
 @pytest.mark.parametrize("tracker", HERE)
 @pytest.mark.parametrize("audio", [torch.ones(RATE_HZ), tone(1.0), noise(0.6), tone(5.0)])
 def test_sound_without_a_beat_does_no_harm(audio, tracker):
-    heard = track(audio, RATE_HZ, tracker=tracker)
+    detected = track(audio, RATE_HZ, tracker=tracker)
     duration_s = audio.shape[-1] / RATE_HZ
-    assert all(0 <= time <= duration_s for time in heard.times_s)
-    assert list(heard.times_s) == sorted(set(heard.times_s))
-    assert heard.bpm is None or 20 < heard.bpm < 400
+    assert all(0 <= time <= duration_s for time in detected.times_s)
+    assert list(detected.times_s) == sorted(set(detected.times_s))
+    assert detected.bpm is None or 20 < detected.bpm < 400
     assert all(0 <= time <= duration_s for time in onsets(audio, RATE_HZ))
 
 

@@ -204,9 +204,7 @@ def test_the_set_is_ready_for_training_and_names_the_authors(debs, tmp_path) -> 
     text = (out / prepare.ATTRIBUTION).read_text(encoding="utf-8")
     for word in ("A. Musician", "CC-BY-SA-3.0+", "`a tune.ogg`", "Somebody", "Left out", "GPL-2+"):
         assert word in text
-    assert (
-        text.index("`David01.ogg`") < text.index("Held out") < text.index("`van_one.ogg`")
-    )
+    assert text.index("`David01.ogg`") < text.index("Held out") < text.index("`van_one.ogg`")
 
 
 def test_an_unpacked_tree_gives_the_same_set(debs, tmp_path) -> None:

@@ -150,9 +150,7 @@ def test_convolutional_codecs_run_on_an_accelerator(
 @pytest.mark.parametrize("family", [DAC, LAC])
 @pytest.mark.parametrize("least", [0.3, 1e-3, 0.0, -40.0])
 @torch.no_grad()
-def test_float16_convolutions_change_the_sound_inaudibly(
-    family: type[DAC], least: float
-) -> None:
+def test_float16_convolutions_change_the_sound_inaudibly(family: type[DAC], least: float) -> None:
     torch.manual_seed(0)
     codec = family(**RATES, n_codebooks=3, codebook_size=16, codebook_dim=4).eval()
     for name, parameter in codec.named_parameters():

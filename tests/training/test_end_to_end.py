@@ -271,9 +271,7 @@ def small_codec(**kwargs) -> SpectralCodec:
     return SpectralCodec(**{"vocab_size": 32, "dim": 16, "blocks": 1, "iterations": 2, **kwargs})
 
 
-def test_music_can_be_added_while_nothing_is_trained_yet(
-    music, tmp_path, monkeypatch
-) -> None:
+def test_music_can_be_added_while_nothing_is_trained_yet(music, tmp_path, monkeypatch) -> None:
     """Too little music is packed and then refused; adding some must not need another folder."""
     some, work, logged = tmp_path / "some", tmp_path / "work", []
     some.mkdir()

@@ -117,9 +117,7 @@ def test_files_have_normal_permissions_and_appear_complete(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])
-def test_a_model_learns_and_the_log_has_its_losses(
-    tmp_path, monkeypatch, bfloat16: bool
-) -> None:
+def test_a_model_learns_and_the_log_has_its_losses(tmp_path, monkeypatch, bfloat16: bool) -> None:
     monkeypatch.setattr(loop, "has_bfloat16_products", lambda device: bfloat16)
     tokens = Tokens.join([song(seed=seed) for seed in range(4)])
     plan = MaskedTraining(

@@ -60,7 +60,7 @@ class _Format:
 
 
 def _rate(extended: bytes) -> int:
-    """An 80-bit float as a whole number; 0 for what is no rate."""
+    """An 80-bit float as a whole number; 0 if it is not a rate."""
     exponent, mantissa = struct.unpack(">HQ", extended)
     return round(math.ldexp(mantissa, exponent - 16383 - 63)) if exponent < 16383 + 40 else 0
 

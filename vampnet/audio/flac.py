@@ -159,7 +159,7 @@ def _counted(file: BinaryIO, start: int, end: int) -> int:
 
 
 def _end_of_frame(head: bytes, info: bytes) -> int:
-    """The number of the sample behind the frame with this header; 0 where it is no header."""
+    """The number of the sample behind the frame with this header; 0 if it is not a header."""
     if len(head) < 6 or head[2] >> 4 == 0 or head[3] >> 4 > 10 or head[3] & 1:
         return 0
     coded = head[4]

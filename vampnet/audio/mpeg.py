@@ -211,7 +211,7 @@ def find(file: BinaryIO, size: int, base: int, limits: Limits) -> Content | None
 
 
 def _check_whole(walk: _Walk, rest: int) -> None:
-    """Flaw where frames are missing that a header announces, or the end is no frame."""
+    """Flaw where frames are missing that a header announces, or the end is not a frame."""
     for sound in walk.sounds:
         announced = sound.xing.frames if sound.xing else None
         missing = (announced or 0) - sound.n_frames

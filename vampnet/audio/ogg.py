@@ -154,7 +154,7 @@ def _add(stream: _Stream, page: bytes, place: int, limits: Limits) -> None:
 
 
 def _check_end(file: BinaryIO, size: int, place: int, streams: list[_Stream]) -> None:
-    """Flaw where what lies behind the last page is no tag, or a packet is not whole."""
+    """Flaw where what follows the last page is not a tag, or a packet is not whole."""
     if any(stream.open_packet and not stream.ended for stream in streams):
         raise Flaw("is cut off: the page that ends its sound is missing")
     rest = tags.content(file, place, size)

@@ -38,7 +38,7 @@ _BY_SUFFIX = {
 }
 SUFFIXES = tuple(_BY_SUFFIX)  # of names that ask for a container
 _DEFAULT_SUBTYPE = "PCM_24"
-LARGEST_SAMPLE = 1e6  # of full scale 1.0; what is larger is no sound and overflows in sums
+LARGEST_SAMPLE = 1e6  # of full scale 1.0; larger values are not audio and overflow in sums
 
 
 @dataclass(frozen=True)

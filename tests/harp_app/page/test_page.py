@@ -332,7 +332,7 @@ def test_the_address_that_is_shown_is_one_that_harp_takes(visit):
     assert found
     for seen, shown in ADDRESSES.items():
         assert visit.page.evaluate(f"{found[0]} forHarp(new URL('{seen}'))") == shown
-    for shown in ADDRESSES.values():  # as far as docs/harp.md tells what HARP takes
+    for shown in ADDRESSES.values():  # by the forms that docs/harp.md lists
         there = urlsplit(shown)
         dots = (there.hostname or "").count(".")
         named = "localhost" in shown or (there.hostname or "").endswith(".hf.space")

@@ -15,7 +15,7 @@ from sound_files import knocks as clip
 
 from harp_app import controls
 from harp_app.jobs.model_cache import Models
-from harp_app.page.preview import Heard, foresee, meant, open_clip, show_mask
+from harp_app.page.preview import ClipFeatures, meant, open_clip, preview_mask, show_mask
 from harp_app.process import Processor
 from harp_app.settings import read
 from vampnet.audio import Limits
@@ -59,7 +59,7 @@ def test_the_mask_that_is_shown_is_the_mask_that_is_used(tmp_path, monkeypatch):
     path = clip(tmp_path, "odd.wav", 3.21, rate=48000)
     work = processor(tmp_path, pipeline)
     seen, _ = open_clip(str(path), work)
-    heard = Heard()
+    features = ClipFeatures()
     for changed in (
         {"seed": "7", "prompt.dropout": 30.0},
         {"preset": "beat-variation"},
@@ -69,12 +69,12 @@ def test_the_mask_that_is_shown_is_the_mask_that_is_used(tmp_path, monkeypatch):
     ):
         values = [changed.get(c.field, c.default) for c in TABLE]
         settings = read(values, TABLE, PRESETS)
-        heard, _ = show_mask(seen, heard, settings, pipeline, work.limits)
-        holes, beats, _ = foresee(seen, heard, settings, pipeline)
+        features, _ = show_mask(seen, features, settings, pipeline, work.limits)
+        mask, beats, _ = preview_mask(seen, features, settings, pipeline)
         audio = Region.read(path).to_model(44100)[0]
         tempo = {"bpm": settings.bpm, "beat_offset_s": settings.beat_offset_s}
         vamp = pipeline.vamp(audio, settings.prompt, Sampling(), settings.seed, **tempo)
-        assert torch.equal(holes, vamp.mask)
+        assert torch.equal(mask, vamp.mask)
         assert vamp.beats is None or beats == vamp.beats
 
 
@@ -84,12 +84,12 @@ def test_a_clip_that_is_looked_at_stays(tmp_path, monkeypatch):
     seen, _ = open_clip(str(path), work)
     settings = read([c.default for c in TABLE], TABLE, PRESETS)
     os.utime(path, (0, 0))
-    show_mask(seen, Heard(), settings, pipeline, work.limits)
+    show_mask(seen, ClipFeatures(), settings, pipeline, work.limits)
     assert path.stat().st_mtime > time.time() - 60
     path.unlink()
     for look in (
         lambda: open_clip(str(path), work),
-        lambda: show_mask(seen, Heard(), settings, pipeline, work.limits),
+        lambda: show_mask(seen, ClipFeatures(), settings, pipeline, work.limits),
     ):
         with pytest.raises(ValueError, match="it is no longer on the server"):
             look()

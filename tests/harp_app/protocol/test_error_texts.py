@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harp_app.protocol.errors import ErrorLines, of_payload, plain, sentence, told
+from harp_app.protocol.errors import ErrorLines, message_of, of_payload, plain, sentence
 from vampnet.system.errors import UserError
 
 
@@ -57,8 +57,8 @@ def test_only_what_is_meant_for_users_is_shown():
 def test_what_a_user_wrote_forges_no_log(caplog):
     caplog.set_level("INFO")
     bad = UserError("Seed is '\x1b[2J\n2026-01-01 forged'")
-    assert told(bad, "ab12", "job") == sentence(bad, "ab12")
-    assert told(KeyError("secret"), "cd34", "job").endswith("has it as cd34.")
+    assert message_of(bad, "ab12", "job") == sentence(bad, "ab12")
+    assert message_of(KeyError("secret"), "cd34", "job").endswith("has it as cd34.")
     mistake, broken = caplog.records
     assert mistake.exc_info is None and mistake.levelname == "INFO"
     assert mistake.getMessage().isprintable() and "ab12" in mistake.getMessage()

@@ -37,7 +37,7 @@ def test_a_file_of_an_earlier_server_is_told_so_that_the_page_can_show_it(site, 
     assert (response.getheader("content-type") or "").startswith("application/json")
     connection.close()
     connection, response = client.request("POST", join, b"{")
-    assert response.status == 400 and response.read() == b"The request is no JSON."
+    assert response.status == 400 and response.read() == b"The request is not JSON."
     connection.close()
 
 
