@@ -210,7 +210,7 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
     import gradio as gr
 
     from harp_app.page import layout as page
-    from harp_app.page.theme import dress
+    from harp_app.page.theme import theme_options
     from harp_app.protocol import endpoint as protocol
     from harp_app.protocol import gradio_private as private
     from harp_app.protocol.middleware import Arrivals
@@ -244,7 +244,7 @@ def _assemble(options: Options, jobs: Jobs, processor: Processor, storage: Stora
         mcp_server=False,
         pwa=False,
         max_file_size=max_upload(options),
-        **dress(),
+        **theme_options(),
     )
     private.calm_queue(blocks)
     private.link_manifest_beside_page()

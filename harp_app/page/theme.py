@@ -27,7 +27,7 @@ HEADER = f"""
 """
 
 
-def dress() -> dict[str, Any]:
+def theme_options() -> dict[str, Any]:
     """Return theme, style and script, as ``gradio.mount_gradio_app`` takes them."""
     theme = themes.Base(
         primary_hue=themes.colors.orange,
