@@ -174,8 +174,8 @@ def valid_bits(before: Chunks) -> int:
     return int.from_bytes(common[6:8], "big") if len(common) >= 18 else 0
 
 
-class Header:
-    """What stands in front of the samples of an aiff file, as :class:`wav.Header` for wav."""
+class AiffHeader:
+    """What stands in front of the samples of an aiff file, as :class:`wav.AiffHeader` for wav."""
 
     def __init__(
         self, subtype: str, endian: str, rate_hz: int, channels: int, before: Chunks

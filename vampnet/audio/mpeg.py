@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from vampnet.audio import tags
 from vampnet.audio.content import Content, Flaw, Limits, Part
-from vampnet.audio.mpeg_frames import Header, header, is_free
+from vampnet.audio.mpeg_frames import FrameHeader, header, is_free
 from vampnet.audio.spliced import Spliced
 from vampnet.audio.xing import Xing, read_xing, trusted, xing_frame
 
@@ -28,7 +28,7 @@ _MARKS, _VBRI = (b"Xing", b"Info"), b"VBRI"
 class _Sound:
     """One of the sounds of a file: its length header and its frames, as runs (start, end)."""
 
-    first: Header
+    first: FrameHeader
     xing: Xing | None = None
     xing_bytes: bytes = b""
     n_frames: int = 0
@@ -36,7 +36,7 @@ class _Sound:
     runs: list[list[int]] = field(default_factory=list)
     kbits: set[int] = field(default_factory=set)
 
-    def add(self, place: int, frame: Header) -> None:
+    def add(self, place: int, frame: FrameHeader) -> None:
         """Count the frame at a place."""
         self.n_frames += 1
         self.kbits.add(frame.kbits)
@@ -56,7 +56,7 @@ class _Walk:
 
     def __init__(self, data: mmap.mmap, file: BinaryIO, place: int, end: int, limits: Limits):
         self.data, self.file, self.end, self.limits = data, file, end, limits
-        self.known: dict[bytes, Header | None] = {}
+        self.known: dict[bytes, FrameHeader | None] = {}
         self.sounds: list[_Sound] = []
         self.place, self.cut, self.counted = (
             place,
@@ -64,7 +64,7 @@ class _Walk:
             0,
         )  # counted: frames of all but the last sound
 
-    def at(self, place: int) -> Header | None:
+    def at(self, place: int) -> FrameHeader | None:
         """The header of the frame there."""
         head = self.data[place : place + 4]
         try:
@@ -115,12 +115,12 @@ class _Walk:
             self.place = place
         return not most
 
-    def _check(self, frame: Header) -> None:
+    def _check(self, frame: FrameHeader) -> None:
         self.limits.check(
             (self.counted + self.sounds[-1].n_frames) * frame.samples, frame.channels, frame.rate_hz
         )
 
-    def _take(self, frame: Header) -> None:
+    def _take(self, frame: FrameHeader) -> None:
         if self.sounds and frame.kind != self.sounds[-1].first.kind:
             raise Flaw("holds joined MP3s of different kinds; export it as one")
         head = self.data[self.place : self.place + 64]
@@ -252,7 +252,7 @@ def _bit_rate(sounds: list[_Sound]) -> tuple[str, float]:
     return _MODES.get(method, "VARIABLE"), mean
 
 
-def frames(file: BinaryIO) -> Iterator[tuple[int, Header]]:
+def frames(file: BinaryIO) -> Iterator[tuple[int, FrameHeader]]:
     """Place and header of each frame of an MP3 file as an encoder writes it."""
     place, end = 0, file.seek(0, 2)
     while place < end:

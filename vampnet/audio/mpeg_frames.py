@@ -22,7 +22,7 @@ _MONO = 3
 
 
 @dataclass(frozen=True)
-class Header:
+class FrameHeader:
     """What the four bytes of a frame's header say; sizes in bytes, lengths in samples."""
 
     size: int
@@ -42,7 +42,7 @@ class Header:
         return (17 if self.kind[3] else 32) if self.kind[0] == 3 else (9 if self.kind[3] else 17)
 
 
-def header(head: bytes) -> Header | None:
+def header(head: bytes) -> FrameHeader | None:
     """The header of the frame that starts with these bytes; None where none does."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
@@ -54,7 +54,7 @@ def header(head: bytes) -> Header | None:
     samples = 384 if layer == 1 else FRAME // 2 if layer == 3 and version != 3 else FRAME
     slot = 4 if layer == 1 else 1
     size = (samples // (8 * slot) * 1000 * kbits // hz + padding) * slot
-    return Header(size, samples, kbits, hz, (version, layer, rate, head[3] >> 6 == _MONO))
+    return FrameHeader(size, samples, kbits, hz, (version, layer, rate, head[3] >> 6 == _MONO))
 
 
 def is_free(head: bytes) -> bool:

@@ -166,7 +166,7 @@ def valid_bits(before: Chunks) -> int:
     return struct.unpack(order + "H", form[place : place + 2])[0]
 
 
-class Header:
+class WavHeader:
     """What stands in front of the samples of a wav file, and what has to be put right behind them.
 
     Where the file that is written has rate, channels and bytes a sample of the one it came from,

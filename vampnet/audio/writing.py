@@ -116,10 +116,10 @@ def _encode(
     shape = (sample_rate, channels, form.before)
     if form.container in wav.CONTAINERS and form.subtype in wav.PLAIN:
         order = ">" if form.endian == "BIG" else "<"
-        header = wav.Header(form.container, form.subtype, form.endian, *shape)
+        header = wav.WavHeader(form.container, form.subtype, form.endian, *shape)
         _write_plain(file, native, header, order, form, check)
     elif form.container == "AIFF" and form.subtype in aiff.PLAIN:
-        header = aiff.Header(form.subtype, form.endian, *shape)
+        header = aiff.AiffHeader(form.subtype, form.endian, *shape)
         _write_plain(file, native, header, header.order, form, check)
     elif form.container == "OGG":
         _write_ogg(file, native, sample_rate, form, check)
@@ -145,7 +145,7 @@ def _encode(
 def _write_plain(
     file: PartFile,
     native: np.ndarray,
-    header: wav.Header | aiff.Header,
+    header: wav.WavHeader | aiff.AiffHeader,
     order: str,
     form: AudioFormat,
     check: Check,
