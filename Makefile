@@ -48,7 +48,7 @@ test: $(VENV)/extra-dev
 	$(BIN)/python -m pytest
 
 check: lint
-	$(BIN)/python -m pytest -m "$(UNIT)"
+	$(BIN)/python -m pytest -n auto -m "$(UNIT)"
 
 lint: $(VENV)/extra-dev
 	$(BIN)/ruff check .
