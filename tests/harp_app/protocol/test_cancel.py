@@ -20,14 +20,14 @@ def test_cancel_ends_a_running_job_and_the_next_starts_at_once(slow, site, tmp_p
     event = slow.start(uploaded, slow.values(steps=64))
     ended = in_background(shown_error, slow.outcome, event)
     assert site.pipeline.started.wait(5)
-    start = time.monotonic()
     slow.cancel()
+    answered = site.pipeline.steps_done
     wait_for(lambda: site.endpoint.jobs.counts() == (0, 0))
-    assert time.monotonic() - start < 0.5
-    assert ended.result(2) == "The job was cancelled."
+    assert site.pipeline.steps_done <= answered + 2  # of 64: within a step, and one for the thread
+    assert ended.result(10) == "The job was cancelled."
     site.pipeline.started.clear()
     event = slow.start(uploaded, slow.values(steps=2))
-    assert site.pipeline.started.wait(0.5)
+    assert site.pipeline.started.wait(5)
     assert len(slow.outcome(event)[0]) == 1
     assert site.pipeline.steps_done < 40
 
