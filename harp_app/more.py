@@ -14,11 +14,11 @@ from typing import Any
 from vampnet.model.settings import Sampling
 from vampnet.presets import Preset
 from vampnet.prompt import Prompt
+from vampnet.prompt.time_ranges import MAX_OFFSET_S
 from vampnet.system.errors import UserError
 from vampnet.system.settings_table import Option, options_of
 
 PROMPT, SAMPLING = options_of(Prompt), options_of(Sampling)
-MAX_OFFSET_S = 86400.0  # a day: the timeline of any DAW
 SHORT_NAMES = {
     "every": "period",
     "codebooks": "codebooks_kept",

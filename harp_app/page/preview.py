@@ -16,7 +16,7 @@ from harp_app.settings import Settings
 from vampnet.audio import Limits
 from vampnet.audio.region import Region
 from vampnet.pipeline import Pipeline
-from vampnet.prompt.beats import Beats, beat_grid, onsets, track
+from vampnet.prompt.beats import Beats, beat_grid, onsets
 
 NOTHING_YET = (
     '<div class="screen mask empty"><p>Choose a clip to see which of its places are kept</p></div>'
@@ -84,7 +84,7 @@ def show_mask(
     renew(clip.path)
     renew(clip.played)
     settings = within(settings, clip.duration_s)
-    features = _detect(clip, features, settings, pipeline.codec.sample_rate, limits)
+    features = _detect(clip, features, settings, pipeline, limits)
     mask, beats, frame_rate_hz = preview_mask(clip, features, settings, pipeline)
     shown = beats if settings.prompt.needs_beats or settings.bpm is not None else None
     picture = pictures.mask(mask, frame_rate_hz, clip.duration_s, shown)
@@ -106,7 +106,7 @@ def preview_mask(
 
 
 def _detect(
-    clip: Clip, features: ClipFeatures, settings: Settings, rate_hz: int, limits: Limits
+    clip: Clip, features: ClipFeatures, settings: Settings, pipeline: Pipeline, limits: Limits
 ) -> ClipFeatures:
     """The features known of this clip, and those that the prompt needs besides."""
     if features.path != clip.path:
@@ -115,11 +115,12 @@ def _detect(
     wants_onsets = settings.prompt.needs_onsets and features.onsets_s is None
     if wants_beats or wants_onsets:
         region = Region.read(clip.path, limits)
-        sound = region.to_model(rate_hz, mono=not settings.stereo)[0][:, 0]
+        rate_hz = pipeline.codec.sample_rate
+        audio = region.to_model(rate_hz, mono=not settings.stereo)[0]
         if wants_beats:
-            features = replace(features, beats=track(sound, rate_hz))
+            features = replace(features, beats=pipeline.beats(audio))
         if wants_onsets:
-            features = replace(features, onsets_s=onsets(sound, rate_hz))
+            features = replace(features, onsets_s=onsets(audio[:, 0], rate_hz))
     return features
 
 

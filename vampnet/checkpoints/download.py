@@ -248,8 +248,7 @@ def _receive(file: HubFile, part: Path, start: int, tick: Callable[[int], None])
                 tick(start)
     if start < file.size:
         raise DownloadError(
-            f"the connection broke after {start} of {file.size} bytes of {file.path}; "
-            f"{RESUME_HINT}"
+            f"the connection broke after {start} of {file.size} bytes of {file.path}; {RESUME_HINT}"
         )
 
 

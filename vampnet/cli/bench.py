@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vampnet.cli.models import checked_model
 from vampnet.cli.vamp import MAX_TAKES
+from vampnet.presets import DEFAULT_PRESET
 from vampnet.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     add("--seconds", type=float, default=10.0, metavar="SECONDS", help="length of the region (10)")
     add("--channels", type=int, default=1, metavar="N", help="channels of the region (1)")
     add("--takes", type=int, default=1, metavar="N", help="variations per request (1)")
-    add("--preset", default="loop-variation", metavar="NAME", help="(loop-variation)")
+    add("--preset", default=DEFAULT_PRESET, metavar="NAME", help=f"({DEFAULT_PRESET})")
     add("--steps", type=int, metavar="N", help="sampling steps of the coarse model (the preset's)")
     add("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (auto)")
     add("--repeats", type=int, default=5, metavar="N", help="timed requests, after a warm-up (5)")

@@ -15,15 +15,15 @@ from vampnet.cli.option_table import PROMPT, SAMPLING, given
 from vampnet.cli.option_table import add as add_options
 from vampnet.cli.outputs import atomic_outputs, print_status, staging_folder
 from vampnet.cli.progress import Progress
+from vampnet.presets import DEFAULT_PRESET
+from vampnet.prompt.time_ranges import MAX_OFFSET_S
 from vampnet.system.errors import UserError
 
 if TYPE_CHECKING:
     from vampnet.audio.region import Region
     from vampnet.presets import Preset
 
-DEFAULT_PRESET = "loop-variation"
 MAX_TAKES = 32
-MAX_OFFSET_S = 86400.0  # a day: the timeline of any DAW
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -129,10 +129,13 @@ class Pipeline(VampPipeline):
         items = from_array(audio, sample_rate)
         options["seed"] = checked_seed(options.get("seed"))
         found = [self.vary_region(item, preset, **options) for item in items]
-        takes = [torch.stack([region.samples for region in one.regions]) for one in found]
+
+        def to_audio(stacked: torch.Tensor) -> Any:
+            return to_array(stacked.unflatten(0, (len(items), -1)).transpose(0, 1), audio)
+
         return replace(
             found[0],
-            audio=to_array(torch.stack(takes, 1), audio),
+            to_audio=to_audio,
             regions=tuple(region for one in found for region in one.regions),
             **({} if audio.ndim < 3 else {
                 "codes": torch.stack([one.codes for one in found]),
@@ -189,11 +192,7 @@ class Pipeline(VampPipeline):
         regions = tuple(
             region.like(take, rate_hz, kept.ranges_s, match_loudness, gain) for take in vamp.audio
         )
-        stacked = torch.stack([one.samples for one in regions])
-        return Variation(
-            stacked if takes > 1 else stacked[0], regions, vamp.codes, vamp.mask, vamp.beats, seed,
-            chosen.name, kept, used,
-        )  # fmt: skip
+        return Variation(regions, vamp.codes, vamp.mask, vamp.beats, seed, chosen.name, kept, used)
 
     def sampling_for(
         self, preset: Preset, sampling: Sampling | Mapping[str, Any] | None = None

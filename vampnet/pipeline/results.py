@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vampnet.audio import Region
@@ -47,8 +50,6 @@ class Variation:
     For a batch, codes, mask and beats have one entry per item.
 
     Attributes:
-        audio: the takes, with the type, shape and sample rate of the input; more than one take
-            adds a first axis of takes.
         regions: the takes as regions in the input's file format.
         codes: int64 (takes * C, N, T).
         mask: bool (N, T), True = generated.
@@ -57,9 +58,9 @@ class Variation:
         preset: name of the preset.
         prompt, sampling: the settings that were used.
         files: the files that `vary_file` wrote.
+        to_audio: converts float (regions, C, S) to `audio`; None = tensors as they are.
     """
 
-    audio: Any
     regions: tuple[Region, ...]
     codes: Any
     mask: Any
@@ -69,8 +70,20 @@ class Variation:
     prompt: Prompt
     sampling: Sampling
     files: tuple[Path, ...] = ()
+    to_audio: Callable[[Tensor], Any] | None = None
+
+    @cached_property
+    def audio(self) -> Any:
+        """The takes, with the type, shape and sample rate of the input.
+
+        More than one take adds a first axis of takes. Computed at the first use, since files need
+        the regions only.
+        """
+        stacked = torch.stack([region.samples for region in self.regions])
+        if self.to_audio is not None:
+            return self.to_audio(stacked)
+        return stacked if len(stacked) > 1 else stacked[0]
 
     def __repr__(self) -> str:
-        """Preset, shape and seed, not values."""
-        shape = tuple(self.audio.shape)
-        return f"Variation(preset={self.preset!r}, audio={shape}, seed={self.seed})"
+        """Preset, number of regions and seed, not values."""
+        return f"Variation(preset={self.preset!r}, regions={len(self.regions)}, seed={self.seed})"

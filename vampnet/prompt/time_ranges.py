@@ -11,6 +11,7 @@ from vampnet.system.errors import UserError
 
 BEATS_PER_BAR = 4
 MAX_RANGES = 64
+MAX_OFFSET_S = 86400.0  # of the first downbeat; a day: the timeline of any DAW
 SLACK_S = 0.05  # a range may end this long after the clip
 SLACK_BPM = 0.05  # and as much later as its bars end at a tempo that is this much too slow
 
